@@ -7,8 +7,12 @@ use serde_json::Value;
 use crate::law::Agent;
 use crate::time::Timestamp;
 
-pub mod token;
+pub mod issuer;
+pub mod keys;
 pub mod claims;
+pub mod token;
+#[cfg(test)]
+mod tests;
 
 /// Whom an issuer vouches for. A *person* is one only because the issuer says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -96,8 +100,14 @@ impl Caller {
     /// An agent acts as its own service account, a person as the mapped names.
     pub fn impersonation(&self) -> Impersonation {
         match &self.agent {
-            Some(agent) => Impersonation { user: agent.upstream_username(), groups: Vec::new() },
-            None => Impersonation { user: self.verified.username.clone(), groups: self.verified.groups.clone() },
+            Some(agent) => Impersonation {
+                user: agent.upstream_username(),
+                groups: Vec::new(),
+            },
+            None => Impersonation {
+                user: self.verified.username.clone(),
+                groups: self.verified.groups.clone(),
+            },
         }
     }
 }

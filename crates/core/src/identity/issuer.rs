@@ -1,0 +1,603 @@
+//! Issuers: what the AuthenticationConfiguration says, joined with whom each issuer vouches for.
+//!
+//! In: the written file and `issuers` of the gateway's configuration. Out: [`Issuer`]s that the verifier needs nothing more to use.
+//! Refuses: everything upstream's validation refuses (apiserver `pkg/apis/apiserver/validation/validation.go`), everything Mantlet
+//! does not honor yet, audiences that an API server accepts by default, and an issuer that only one of the two files names.
+//! Does not look at the certificates inside `certificateAuthority`; the key fetcher does when it is built.
+
+use std::collections::BTreeSet;
+
+use mantlet_api::authentication::{
+    API_VERSION, AuthenticationConfiguration, ClaimMappings, JwtAuthenticator, KIND, NotYet, PrefixedClaim,
+};
+
+use super::Population;
+
+/// Upstream takes 64 authenticators at most.
+const MOST_ISSUERS: usize = 64;
+
+/// Audiences that API servers accept out of the box (kubeadm, k3s, kind, EKS and those that were set up with examples of the documentation).
+/// A token for one of them would go around the gateway.
+const CLUSTER_AUDIENCES: [&str; 5] = [
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "k3s",
+    "api",
+];
+
+/// One issuer whose tokens are accepted, and what they mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    pub(crate) url: String,
+    discovery_url: String,
+    certificate_authority: Option<String>,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) username: NameClaim,
+    pub(crate) groups: Option<NameClaim>,
+    pub(crate) population: Population,
+}
+
+/// A claim and what is put before its value to make a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameClaim {
+    pub(crate) claim: String,
+    pub(crate) prefix: String,
+}
+
+/// What is wrong with one field of either file. `path` counts from the root of its file (`jwt[0].issuer.url`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub file: File,
+    pub path: String,
+    pub message: String,
+    pub hint: String,
+}
+
+/// Which of the two files a fault lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum File {
+    Authentication,
+    Configuration,
+}
+
+impl Issuer {
+    /// The `iss` claim of its tokens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The address of the discovery document.
+    pub fn discovery_url(&self) -> &str {
+        &self.discovery_url
+    }
+
+    /// PEM; the system's roots if there is none.
+    pub fn certificate_authority(&self) -> Option<&str> {
+        self.certificate_authority.as_deref()
+    }
+
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    pub fn population(&self) -> Population {
+        self.population
+    }
+}
+
+/// Joins both files; every fault of both at once.
+pub fn resolve(
+    written: &AuthenticationConfiguration,
+    populations: &[(String, Population)],
+) -> Result<Vec<Issuer>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    check_envelope(written, &mut faults);
+    check_populations(written, populations, &mut faults);
+    check_unique(written, &mut faults);
+    let issuers: Vec<_> = written
+        .jwt
+        .iter()
+        .enumerate()
+        .filter_map(|(at, jwt)| resolve_one(jwt, populations, &format!("jwt[{at}]"), &mut faults))
+        .collect();
+    if faults.is_empty() { Ok(issuers) } else { Err(faults) }
+}
+
+fn check_envelope(written: &AuthenticationConfiguration, faults: &mut Vec<Fault>) {
+    if written.api_version != API_VERSION {
+        let message = format!("`{}` is not a version that Mantlet reads", written.api_version);
+        faults.push(fault(
+            "apiVersion",
+            message,
+            &format!("write `apiVersion: {API_VERSION}`"),
+        ));
+    }
+    if written.kind != KIND {
+        faults.push(fault(
+            "kind",
+            format!("`{}` is another kind", written.kind),
+            &format!("write `kind: {KIND}`"),
+        ));
+    }
+    not_yet(written.anonymous, "anonymous", faults);
+    if written.jwt.is_empty() {
+        faults.push(fault(
+            "jwt",
+            "no issuer: nobody could sign in".into(),
+            "add an issuer under `jwt`",
+        ));
+    }
+    if written.jwt.len() > MOST_ISSUERS {
+        let message = format!("{} issuers, at most {MOST_ISSUERS} are possible", written.jwt.len());
+        faults.push(fault("jwt", message, "run several gateways"));
+    }
+}
+
+/// The reverse of the look-up in [`resolve_one`]: whoever is vouched for must have an issuer.
+fn check_populations(
+    written: &AuthenticationConfiguration,
+    populations: &[(String, Population)],
+    faults: &mut Vec<Fault>,
+) {
+    let mut seen = BTreeSet::new();
+    for (at, (url, _)) in populations.iter().enumerate() {
+        let message = if !seen.insert(url) {
+            format!("`{url}` is listed twice")
+        } else if !written.jwt.iter().any(|jwt| jwt.issuer.url == *url) {
+            format!("`{url}` is no issuer of the AuthenticationConfiguration")
+        } else {
+            continue;
+        };
+        let path = format!("issuers[{at}].url");
+        let hint = "list each `jwt[].issuer.url` of the AuthenticationConfiguration once, spelled alike".to_owned();
+        faults.push(Fault {
+            file: File::Configuration,
+            path,
+            message,
+            hint,
+        });
+    }
+}
+
+fn check_unique(written: &AuthenticationConfiguration, faults: &mut Vec<Fault>) {
+    let mut urls = BTreeSet::new();
+    let mut discoveries = BTreeSet::new();
+    for (at, jwt) in written.jwt.iter().enumerate() {
+        if !urls.insert(&jwt.issuer.url) {
+            let message = format!("`{}` is used by an issuer above", jwt.issuer.url);
+            faults.push(fault(
+                &format!("jwt[{at}].issuer.url"),
+                message,
+                "give each issuer one entry",
+            ));
+        }
+        if let Some(url) = &jwt.issuer.discovery_url
+            && !discoveries.insert(url)
+        {
+            let message = format!("`{url}` is used by an issuer above");
+            faults.push(fault(
+                &format!("jwt[{at}].issuer.discoveryURL"),
+                message,
+                "give each issuer its own",
+            ));
+        }
+    }
+}
+
+fn resolve_one(
+    jwt: &JwtAuthenticator,
+    populations: &[(String, Population)],
+    path: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<Issuer> {
+    let before = faults.len();
+    not_yet(
+        jwt.claim_validation_rules,
+        &format!("{path}.claimValidationRules"),
+        faults,
+    );
+    not_yet(
+        jwt.user_validation_rules,
+        &format!("{path}.userValidationRules"),
+        faults,
+    );
+    not_yet(
+        jwt.issuer.egress_selector_type,
+        &format!("{path}.issuer.egressSelectorType"),
+        faults,
+    );
+    check_urls(jwt, path, faults);
+    check_audiences(jwt, path, faults);
+    let population = population(&jwt.issuer.url, populations, path, faults);
+    let (username, groups) = mappings(&jwt.claim_mappings, &format!("{path}.claimMappings"), faults);
+    if faults.len() > before {
+        return None;
+    }
+    Some(Issuer {
+        url: jwt.issuer.url.clone(),
+        discovery_url: discovery_url(jwt),
+        certificate_authority: jwt.issuer.certificate_authority.clone(),
+        audiences: jwt.issuer.audiences.clone(),
+        username: username?,
+        groups,
+        population: population?,
+    })
+}
+
+/// OpenID Connect Discovery 1.0 §4: a terminating `/` of the issuer goes before `/.well-known` is added.
+fn discovery_url(jwt: &JwtAuthenticator) -> String {
+    match &jwt.issuer.discovery_url {
+        Some(url) => url.clone(),
+        None => format!(
+            "{}/.well-known/openid-configuration",
+            jwt.issuer.url.trim_end_matches('/')
+        ),
+    }
+}
+
+fn population(
+    url: &str,
+    populations: &[(String, Population)],
+    path: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<Population> {
+    let found = populations
+        .iter()
+        .find(|(listed, _)| listed == url)
+        .map(|(_, population)| *population);
+    if found.is_none() {
+        let message = format!("`issuers` of the configuration does not say who comes from `{url}`");
+        let hint = format!("add `- {{ url: {url}, population: agents }}` or `population: people` under `issuers`");
+        faults.push(fault(&format!("{path}.issuer.url"), message, &hint));
+    }
+    found
+}
+
+fn check_urls(jwt: &JwtAuthenticator, path: &str, faults: &mut Vec<Fault>) {
+    if let Err(why) = check_url(&jwt.issuer.url) {
+        let message = format!("`{}` {why}", jwt.issuer.url);
+        faults.push(fault(
+            &format!("{path}.issuer.url"),
+            message,
+            "write `https://HOST/…` as in the `iss` claim",
+        ));
+    }
+    let Some(discovery) = &jwt.issuer.discovery_url else {
+        return;
+    };
+    let problem = match check_url(discovery) {
+        Err(why) => why,
+        Ok(()) if *discovery == jwt.issuer.url => "is the issuer's own URL",
+        Ok(()) => return,
+    };
+    let message = format!("`{discovery}` {problem}");
+    let hint = "write where the discovery document lies, or leave the field out";
+    faults.push(fault(&format!("{path}.issuer.discoveryURL"), message, hint));
+}
+
+fn check_url(url: &str) -> Result<(), &'static str> {
+    let rest = url.strip_prefix("https://").ok_or("does not begin with https://")?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.is_empty() {
+        Err("names no host")
+    } else if rest.contains(['?', '#']) {
+        Err("has a query or a fragment")
+    } else if authority.contains('@') {
+        Err("holds a user name or password")
+    } else if rest.chars().any(|c| !c.is_ascii_graphic()) {
+        Err("holds spaces or characters beyond ASCII")
+    } else {
+        Ok(())
+    }
+}
+
+fn check_audiences(jwt: &JwtAuthenticator, path: &str, faults: &mut Vec<Fault>) {
+    let path = format!("{path}.issuer");
+    if jwt.issuer.audiences.is_empty() {
+        let hint = "name the audience that tokens for this gateway carry";
+        faults.push(fault(&format!("{path}.audiences"), "is empty".into(), hint));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, audience) in jwt.issuer.audiences.iter().enumerate() {
+        let (message, hint) = if audience.is_empty() {
+            (
+                "is empty".to_owned(),
+                "name the audience that tokens for this gateway carry",
+            )
+        } else if !seen.insert(audience) {
+            (format!("`{audience}` is listed twice"), "list each audience once")
+        } else if is_of_a_cluster(audience) {
+            let why = "is an audience of API servers: its tokens would work without the gateway";
+            (
+                format!("`{audience}` {why}"),
+                "give the gateway an audience of its own, such as `mantlet`",
+            )
+        } else {
+            continue;
+        };
+        faults.push(fault(&format!("{path}.audiences[{at}]"), message, hint));
+    }
+    check_match_policy(jwt, &path, faults);
+}
+
+fn check_match_policy(jwt: &JwtAuthenticator, path: &str, faults: &mut Vec<Fault>) {
+    let policy = jwt.issuer.audience_match_policy.as_deref().unwrap_or_default();
+    let message = match policy {
+        "MatchAny" => return,
+        "" if jwt.issuer.audiences.len() <= 1 => return,
+        "" => "is required with more than one audience".to_owned(),
+        other => format!("`{other}` is not a policy"),
+    };
+    faults.push(fault(
+        &format!("{path}.audienceMatchPolicy"),
+        message,
+        "write `audienceMatchPolicy: MatchAny`",
+    ));
+}
+
+fn is_of_a_cluster(audience: &str) -> bool {
+    let name = audience
+        .strip_prefix("https://")
+        .unwrap_or(audience)
+        .trim_end_matches('/')
+        .to_ascii_lowercase();
+    let host = name.split_once(':').map_or(name.as_str(), |(host, _)| host);
+    CLUSTER_AUDIENCES.contains(&host) || host.starts_with("kubernetes.default.svc.")
+}
+
+fn mappings(written: &ClaimMappings, path: &str, faults: &mut Vec<Fault>) -> (Option<NameClaim>, Option<NameClaim>) {
+    not_yet(written.uid, &format!("{path}.uid"), faults);
+    not_yet(written.extra, &format!("{path}.extra"), faults);
+    let username = name_claim(&written.username, &format!("{path}.username"), faults);
+    if username.is_none() && written.username.expression.is_none() && written.username.claim.is_none() {
+        let hint = "write `claim: sub` and `prefix: \"\"`";
+        faults.push(fault(&format!("{path}.username.claim"), "is required".into(), hint));
+    }
+    let groups = written
+        .groups
+        .as_ref()
+        .and_then(|groups| name_claim(groups, &format!("{path}.groups"), faults));
+    (username, groups)
+}
+
+fn name_claim(written: &PrefixedClaim, path: &str, faults: &mut Vec<Fault>) -> Option<NameClaim> {
+    not_yet(written.expression, &format!("{path}.expression"), faults);
+    match (
+        written.claim.as_deref().filter(|claim| !claim.is_empty()),
+        &written.prefix,
+    ) {
+        (Some(claim), Some(prefix)) => {
+            check_prefix(prefix, &format!("{path}.prefix"), faults);
+            Some(NameClaim {
+                claim: claim.to_owned(),
+                prefix: prefix.to_owned(),
+            })
+        }
+        (Some(_), None) => {
+            let hint = "write `prefix: \"\"` if names are to be taken as they are";
+            faults.push(fault(
+                &format!("{path}.prefix"),
+                "is required with a claim".into(),
+                hint,
+            ));
+            None
+        }
+        (None, Some(_)) => {
+            let hint = "name the claim that the prefix is for";
+            faults.push(fault(
+                &format!("{path}.claim"),
+                "is required with a prefix".into(),
+                hint,
+            ));
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// A prefix that no name could pass with would lock everybody out, so it is said at load.
+fn check_prefix(prefix: &str, path: &str, faults: &mut Vec<Fault>) {
+    if prefix.starts_with("system:") {
+        let message = format!("`{prefix}` would make names that belong to Kubernetes itself");
+        faults.push(fault(path, message, "use another prefix, such as `oidc:`"));
+    } else if prefix.starts_with(char::is_whitespace) || prefix.chars().any(super::claims::is_unprintable) {
+        let message = "begins with a space or holds characters that cannot be seen".to_owned();
+        faults.push(fault(
+            path,
+            message,
+            "use a prefix of plain characters, such as `oidc:`",
+        ));
+    }
+}
+
+fn not_yet(field: Option<NotYet>, path: &str, faults: &mut Vec<Fault>) {
+    if field.is_some() {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let message = format!("`{name}` is not supported yet");
+        faults.push(fault(
+            path,
+            message,
+            "remove the field; Mantlet refuses what it would have to ignore",
+        ));
+    }
+}
+
+fn fault(path: &str, message: String, hint: &str) -> Fault {
+    Fault {
+        file: File::Authentication,
+        path: path.to_owned(),
+        message,
+        hint: hint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn file(issuer: Value, mappings: Value) -> Value {
+        json!({"apiVersion": API_VERSION, "kind": KIND, "jwt": [{"issuer": issuer, "claimMappings": mappings}]})
+    }
+
+    fn plain() -> Value {
+        file(
+            json!({"url": "https://issuer.example/", "audiences": ["mantlet"]}),
+            json!({"username": {"claim": "sub", "prefix": "oidc:"}, "groups": {"claim": "groups", "prefix": ""}}),
+        )
+    }
+
+    fn people() -> Vec<(String, Population)> {
+        vec![("https://issuer.example/".into(), Population::People)]
+    }
+
+    fn faults(written: Value, populations: &[(String, Population)]) -> Vec<String> {
+        let written = serde_json::from_value(written).unwrap();
+        match resolve(&written, populations) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults
+                .into_iter()
+                .map(|f| format!("{}: {}", f.path, f.message))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_plain_issuer_resolves() {
+        let issuers = resolve(&serde_json::from_value(plain()).unwrap(), &people()).unwrap();
+        assert_eq!(
+            issuers[0].discovery_url(),
+            "https://issuer.example/.well-known/openid-configuration"
+        );
+        assert_eq!(issuers[0].population(), Population::People);
+        assert_eq!(
+            issuers[0].username,
+            NameClaim {
+                claim: "sub".into(),
+                prefix: "oidc:".into()
+            }
+        );
+    }
+
+    #[test]
+    fn each_file_must_name_the_issuers_of_the_other() {
+        assert_eq!(
+            faults(plain(), &[("https://other.example".into(), Population::Agents)]),
+            [
+                "issuers[0].url: `https://other.example` is no issuer of the AuthenticationConfiguration",
+                "jwt[0].issuer.url: `issuers` of the configuration does not say who comes from `https://issuer.example/`",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_yet_is_named_all_at_once() {
+        let mut written = file(
+            json!({"url": "https://issuer.example/", "audiences": ["mantlet"], "egressSelectorType": "controlplane"}),
+            json!({"username": {"expression": "claims.sub"}, "groups": {"expression": "claims.g"},
+                   "uid": {"claim": "sub"}, "extra": []}),
+        );
+        written["anonymous"] = json!({"enabled": false});
+        written["jwt"][0]["claimValidationRules"] = json!([{"claim": "hd", "requiredValue": "x"}]);
+        written["jwt"][0]["userValidationRules"] = json!([]);
+        let found = faults(written, &people());
+        let expected = [
+            "anonymous",
+            "jwt[0].claimValidationRules",
+            "jwt[0].userValidationRules",
+            "jwt[0].issuer.egressSelectorType",
+            "jwt[0].claimMappings.uid",
+            "jwt[0].claimMappings.extra",
+            "jwt[0].claimMappings.username.expression",
+            "jwt[0].claimMappings.groups.expression",
+        ];
+        let expected: Vec<_> = expected
+            .map(|path| format!("{path}: `{}` is not supported yet", path.rsplit('.').next().unwrap()))
+            .into();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn audiences_of_an_api_server_are_refused() {
+        for audience in [
+            "https://kubernetes.default.svc",
+            "https://kubernetes.default.svc.cluster.local",
+            "https://kubernetes.default.svc.cluster.local:443/",
+            "kubernetes",
+            "api",
+            "k3s",
+        ] {
+            let mut written = plain();
+            written["jwt"][0]["issuer"]["audiences"] = json!([audience]);
+            let found = faults(written, &people());
+            assert!(
+                found[0].starts_with("jwt[0].issuer.audiences[0]: "),
+                "{audience}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_upstream_refuses() {
+        let cases = [
+            (
+                "/jwt/0/issuer/url",
+                json!("http://issuer.example/"),
+                "jwt[0].issuer.url: `http://issuer.example/` does not begin with https://",
+            ),
+            (
+                "/jwt/0/issuer/url",
+                json!("https://a@issuer.example/"),
+                "jwt[0].issuer.url: `https://a@issuer.example/` holds a user name or password",
+            ),
+            (
+                "/jwt/0/issuer/url",
+                json!("https://issuer.example/?a=b"),
+                "jwt[0].issuer.url: `https://issuer.example/?a=b` has a query or a fragment",
+            ),
+            (
+                "/jwt/0/issuer/audiences",
+                json!([]),
+                "jwt[0].issuer.audiences: is empty",
+            ),
+            (
+                "/jwt/0/issuer/audiences",
+                json!(["a", "b"]),
+                "jwt[0].issuer.audienceMatchPolicy: is required with more than one audience",
+            ),
+            (
+                "/jwt/0/claimMappings/username",
+                json!({"claim": "sub"}),
+                "jwt[0].claimMappings.username.prefix: is required with a claim",
+            ),
+            (
+                "/jwt/0/claimMappings/username",
+                json!({}),
+                "jwt[0].claimMappings.username.claim: is required",
+            ),
+            (
+                "/jwt/0/claimMappings/groups",
+                json!({"prefix": ""}),
+                "jwt[0].claimMappings.groups.claim: is required with a prefix",
+            ),
+            (
+                "/jwt/0/claimMappings/groups",
+                json!({"claim": "g", "prefix": "system:"}),
+                "jwt[0].claimMappings.groups.prefix: `system:` would make names that belong to Kubernetes itself",
+            ),
+            (
+                "/apiVersion",
+                json!("apiserver.config.k8s.io/v1beta1"),
+                "apiVersion: `apiserver.config.k8s.io/v1beta1` is not a version that Mantlet reads",
+            ),
+            ("/jwt", json!([]), "jwt: no issuer: nobody could sign in"),
+        ];
+        for (pointer, value, expected) in cases {
+            let mut written = plain();
+            *written.pointer_mut(pointer).unwrap() = value;
+            let found = faults(written, &people());
+            assert!(found.iter().any(|fault| fault == expected), "{expected}: {found:?}");
+        }
+    }
+}
