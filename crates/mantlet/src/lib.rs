@@ -1,1 +1,3 @@
-//! mantlet
+//! The binary as a library: configuration, wiring, `serve` and `dev`.
+
+pub mod config;

@@ -1,0 +1,125 @@
+//! `mantlet.yaml`: `mantlet.dev/v1alpha1` Configuration, as it is written.
+//!
+//! Paths are relative to the file. What is true of it (addresses parse, files are there, names fit together) the binary
+//! finds out when it loads it. A section that nothing reads yet does not exist here, so that writing it is an error.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{ApiVersion, RoleGrant};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Configuration {
+    pub api_version: ApiVersion,
+    pub kind: ConfigurationKind,
+    pub listen: Listen,
+    pub clusters: Vec<Cluster>,
+    /// Path of an `apiserver.config.k8s.io/v1` AuthenticationConfiguration.
+    pub authentication: String,
+    /// Who may come from each issuer of that file; each must be named.
+    pub issuers: Vec<Issuer>,
+    #[serde(default)]
+    pub authorization: Authorization,
+    /// Path of a file, or of a folder of files, that hold Agent and Policy objects.
+    pub policies: String,
+    pub storage: Storage,
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigurationKind {
+    Configuration,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listen {
+    /// `IP:PORT`.
+    pub address: String,
+    pub tls: Tls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// PEM, the server's certificate first.
+    pub cert_file: String,
+    pub key_file: String,
+}
+
+/// One cluster behind the gateway, served under `/clusters/NAME`. Exactly one of `kubeconfig` and `inCluster`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cluster {
+    /// A DNS label.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
+    #[serde(default)]
+    pub in_cluster: bool,
+    /// Served at `/` as well; one cluster at most.
+    #[serde(default)]
+    pub default: bool,
+    /// Of its kube-system namespace; pinned at first use if it is not written here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Issuer {
+    /// As in the AuthenticationConfiguration, to the byte.
+    pub url: String,
+    pub population: Population,
+}
+
+/// Whom an issuer vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Population {
+    Agents,
+    People,
+}
+
+/// Mantlet's own rights; without a grant nobody has one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Authorization {
+    #[serde(default)]
+    pub roles: Vec<RoleGrant>,
+}
+
+/// Where the record lies. What is not written lies beside the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Storage {
+    /// `sqlite:///absolute/path` or `sqlite://relative/path`.
+    pub database: String,
+    /// Folder of the journal's segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
+    /// `file:///absolute/path`, or the path of a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recordings: Option<String>,
+    /// What seals the keyring; made at the first start, readable by its owner only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
+/// `/livez`, `/readyz` and `/metrics`, without TLS and without a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Telemetry {
+    /// `IP:PORT`.
+    pub address: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            address: String::from("127.0.0.1:9090"),
+        }
+    }
+}

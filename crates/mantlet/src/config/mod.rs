@@ -1,0 +1,89 @@
+//! From files to a configuration that is true, or every fault of all of them at once.
+//!
+//! In: the path of `mantlet.yaml`. Out: [`Config`]: addresses parsed, paths absolute, certificates and kubeconfigs found,
+//! issuers joined with their populations, agents and policies read. Refuses: unknown and doubled fields, wrong types,
+//! missing files, whatever does not fit together; each with file, line and column.
+//! Does not talk to a cluster or an issuer, and does not compile the law: `core::law` does, and [`Policies::fault`]
+//! says where its faults stand.
+
+mod fault;
+mod policies;
+mod read;
+mod resolve;
+mod tls;
+mod tree;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use mantlet_api::config::Configuration;
+use mantlet_api::policy::RoleGrant;
+use mantlet_core::identity::issuer::Issuer;
+use mantlet_kubeconfig::Source;
+
+pub use fault::{Fault, Place};
+pub use policies::{DocumentId, Policies};
+pub use tls::Tls;
+
+/// What is true: made by [`load`] only.
+#[derive(Debug)]
+pub struct Config {
+    pub listen: Listen,
+    /// At least one; names differ.
+    pub clusters: Vec<Cluster>,
+    pub issuers: Vec<Issuer>,
+    pub roles: Vec<RoleGrant>,
+    pub policies: Policies,
+    pub storage: Storage,
+    /// Listener of `/livez`, `/readyz`, `/metrics`.
+    pub telemetry: SocketAddr,
+    /// Every file that was read, `mantlet.yaml` first: when one of them changes, loading again may give something else.
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    pub tls: Tls,
+}
+
+#[derive(Debug)]
+pub struct Cluster {
+    /// A DNS label.
+    pub name: String,
+    pub source: Source,
+    /// Served at `/` as well; at most one.
+    pub default: bool,
+    /// What the uid of its kube-system namespace must be, if the file says so.
+    pub uid: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// `sqlite:///` and an absolute path.
+    pub database: String,
+    pub journal: PathBuf,
+    pub recordings: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// Reads `path` and everything it names.
+pub fn load(path: &Path) -> Result<Config, Vec<Fault>> {
+    let path = std::path::absolute(path).map_err(|e| vec![Fault::whole(path, format!("is no path: {e}"))])?;
+    let document = only_document(&path)?;
+    let written: Configuration = read::read(&document)?;
+    resolve::resolve(&written, &document)
+}
+
+/// A file that must hold exactly one document.
+fn only_document(path: &Path) -> Result<tree::Document, Vec<Fault>> {
+    let mut documents = tree::read_file(path).map_err(|fault| vec![fault])?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        (None, _) => Err(vec![Fault::whole(path, "is empty")]),
+        (Some(_), false) => Err(vec![Fault::whole(path, "holds more than one document")]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! What was written, section by section, becomes what is true; every section says all that is wrong with it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use mantlet_api::authentication::AuthenticationConfiguration;
+use mantlet_api::config::{self, Configuration};
+use mantlet_core::identity::Population;
+use mantlet_core::identity::issuer::{self, Issuer};
+use mantlet_kubeconfig::Source;
+
+use super::fault::Fault;
+use super::policies::Policies;
+use super::tls::{Tls, TlsFault};
+use super::tree::Document;
+use super::{Cluster, Config, Listen, Storage, only_document, read};
+
+pub(crate) fn resolve(written: &Configuration, document: &Document) -> Result<Config, Vec<Fault>> {
+    let mut at = Resolver {
+        document,
+        faults: Vec::new(),
+        files: vec![document.file.clone()],
+    };
+    let listen = at.listen(&written.listen);
+    let clusters = at.clusters(&written.clusters);
+    let issuers = at.issuers(written);
+    at.roles(written, &clusters);
+    let policies = at.policies(&written.policies);
+    let storage = at.storage(&written.storage);
+    let telemetry = at.address("telemetry.address", &written.telemetry.address);
+    match (listen, issuers, policies, storage, telemetry) {
+        (Some(listen), Some(issuers), Some(policies), Some(storage), Some(telemetry)) if at.faults.is_empty() => {
+            let roles = written.authorization.roles.clone();
+            Ok(Config {
+                listen,
+                clusters,
+                issuers,
+                roles,
+                policies,
+                storage,
+                telemetry,
+                files: at.files,
+            })
+        }
+        _ => Err(at.faults),
+    }
+}
+
+struct Resolver<'a> {
+    document: &'a Document,
+    faults: Vec<Fault>,
+    files: Vec<PathBuf>,
+}
+
+impl Resolver<'_> {
+    fn fault(&mut self, path: &str, message: impl Into<String>, hint: &str) {
+        let fault = self.document.fault(path, message);
+        self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
+    }
+
+    /// Relative paths start at the folder of `mantlet.yaml`.
+    fn absolute(&self, path: &str) -> PathBuf {
+        self.document.file.parent().unwrap_or(Path::new("/")).join(path)
+    }
+
+    fn listen(&mut self, written: &config::Listen) -> Option<Listen> {
+        let address = self.address("listen.address", &written.address);
+        let (cert_file, key_file) = (
+            self.absolute(&written.tls.cert_file),
+            self.absolute(&written.tls.key_file),
+        );
+        let tls = match Tls::read(&cert_file, &key_file) {
+            Ok(tls) => tls,
+            Err(TlsFault::Certificate(why)) => return self.refused("listen.tls.certFile", why),
+            Err(TlsFault::Key(why)) => return self.refused("listen.tls.keyFile", why),
+        };
+        Some(Listen { address: address?, tls })
+    }
+
+    fn clusters(&mut self, written: &[config::Cluster]) -> Vec<Cluster> {
+        if written.is_empty() {
+            self.fault(
+                "clusters",
+                "there is no cluster",
+                "add one: `- { name: prod, kubeconfig: prod.kubeconfig }`",
+            );
+        }
+        let mut names = BTreeSet::new();
+        let mut default = None;
+        let mut clusters = Vec::new();
+        for (n, cluster) in written.iter().enumerate() {
+            let path = format!("clusters[{n}]");
+            if !is_dns_label(&cluster.name) {
+                let message = format!("`{}` cannot stand in a URL as a cluster's name", cluster.name);
+                self.fault(
+                    &format!("{path}.name"),
+                    message,
+                    "use a-z, 0-9 and -, at most 63 characters",
+                );
+            }
+            if !names.insert(&cluster.name) {
+                self.fault(
+                    &format!("{path}.name"),
+                    format!("another cluster is named `{}` too", cluster.name),
+                    "",
+                );
+            }
+            if let Some(first) = default.filter(|_| cluster.default) {
+                let message = format!("`{first}` is the default cluster already");
+                self.fault(
+                    &format!("{path}.default"),
+                    message,
+                    "leave `default: true` on one cluster",
+                );
+            }
+            default = default.or(cluster.default.then_some(&cluster.name));
+            clusters.extend(self.cluster(&path, cluster));
+        }
+        clusters
+    }
+
+    fn cluster(&mut self, path: &str, written: &config::Cluster) -> Option<Cluster> {
+        let source = match (&written.kubeconfig, written.in_cluster) {
+            (Some(file), false) => {
+                let file = self.absolute(file);
+                if let Err(e) = std::fs::File::open(&file) {
+                    let why = format!("cannot read `{}`: {e}", file.display());
+                    return self.refused(&format!("{path}.kubeconfig"), why);
+                }
+                self.files.push(file.clone());
+                Source::File {
+                    path: file,
+                    context: None,
+                }
+            }
+            (None, true) => Source::InCluster,
+            (Some(_), true) => return self.refused(path, "has both `kubeconfig` and `inCluster`".into()),
+            (None, false) => return self.refused(path, "has neither `kubeconfig` nor `inCluster: true`".into()),
+        };
+        if written
+            .uid
+            .as_deref()
+            .is_some_and(|uid| uid.is_empty() || uid.len() > 64)
+        {
+            return self.refused(&format!("{path}.uid"), "is not the uid of a namespace".into());
+        }
+        Some(Cluster {
+            name: written.name.clone(),
+            source,
+            default: written.default,
+            uid: written.uid.clone(),
+        })
+    }
+
+    fn issuers(&mut self, written: &Configuration) -> Option<Vec<Issuer>> {
+        let file = self.absolute(&written.authentication);
+        if let Err(e) = std::fs::File::open(&file) {
+            return self.refused("authentication", format!("cannot read `{}`: {e}", file.display()));
+        }
+        self.files.push(file.clone());
+        let authentication = only_document(&file).and_then(|d| Ok((read::read::<AuthenticationConfiguration>(&d)?, d)));
+        let (authentication, document) = match authentication {
+            Ok(read) => read,
+            Err(faults) => {
+                self.faults.extend(faults);
+                return None;
+            }
+        };
+        let populations: Vec<_> = written
+            .issuers
+            .iter()
+            .map(|i| (i.url.clone(), population(i.population)))
+            .collect();
+        match issuer::resolve(&authentication, &populations) {
+            Ok(issuers) => Some(issuers),
+            Err(faults) => {
+                for fault in faults {
+                    let stands_in = match fault.file {
+                        issuer::File::Authentication => &document,
+                        issuer::File::Configuration => self.document,
+                    };
+                    self.faults
+                        .push(stands_in.fault(&fault.path, fault.message).hint(fault.hint));
+                }
+                None
+            }
+        }
+    }
+
+    /// A grant to an issuer that does not exist is a spelling mistake in the one place where rights are given.
+    fn roles(&mut self, written: &Configuration, clusters: &[Cluster]) {
+        for (n, grant) in written.authorization.roles.iter().enumerate() {
+            let path = format!("authorization.roles[{n}]");
+            if !written.issuers.iter().any(|i| i.url == grant.issuer) {
+                let message = format!("`{}` is not one of `issuers`", grant.issuer);
+                self.fault(
+                    &format!("{path}.issuer"),
+                    message,
+                    "name an issuer as it stands under `issuers`",
+                );
+            }
+            let plain = |c: &&String| !c.contains(['*', '?', '[']);
+            for (c, name) in grant.clusters.iter().enumerate().filter(|(_, c)| plain(c)) {
+                if !clusters.iter().any(|cluster| cluster.name == *name) {
+                    self.fault(
+                        &format!("{path}.clusters[{c}]"),
+                        format!("there is no cluster `{name}`"),
+                        "",
+                    );
+                }
+            }
+        }
+    }
+
+    fn policies(&mut self, written: &str) -> Option<Policies> {
+        let path = self.absolute(written);
+        if !path.exists() {
+            return self.refused("policies", format!("`{}` does not exist", path.display()));
+        }
+        Policies::read(&path, &mut self.files)
+            .map_err(|faults| self.faults.extend(faults))
+            .ok()
+    }
+
+    fn storage(&mut self, written: &config::Storage) -> Option<Storage> {
+        let Some(database) = written
+            .database
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.is_empty())
+        else {
+            let message = format!("`{}` is not a database that can be used", written.database);
+            self.fault(
+                "storage.database",
+                message,
+                "write `database: sqlite:///var/lib/mantlet/mantlet.db`",
+            );
+            return None;
+        };
+        let database = self.absolute(database);
+        let beside = database.parent().unwrap_or(Path::new("/")).to_owned();
+        let journal = written
+            .journal
+            .as_deref()
+            .map_or_else(|| beside.join("journal"), |p| self.absolute(p));
+        let key_file = written
+            .key_file
+            .as_deref()
+            .map_or_else(|| beside.join("keyring.key"), |p| self.absolute(p));
+        let recordings = match written.recordings.as_deref() {
+            None => beside.join("recordings"),
+            Some(place) => self.recordings(place)?,
+        };
+        Some(Storage {
+            database: format!("sqlite://{}", database.display()),
+            journal,
+            recordings,
+            key_file,
+        })
+    }
+
+    fn recordings(&mut self, place: &str) -> Option<PathBuf> {
+        match place.split_once("://") {
+            None => Some(self.absolute(place)),
+            Some(("file", path)) if path.starts_with('/') => Some(PathBuf::from(path)),
+            Some(_) => {
+                let message = format!("`{place}` is not a folder");
+                self.fault(
+                    "storage.recordings",
+                    message,
+                    "write `recordings: file:///var/lib/mantlet/recordings`",
+                );
+                None
+            }
+        }
+    }
+
+    fn address(&mut self, path: &str, written: &str) -> Option<SocketAddr> {
+        let parsed = written.parse();
+        if parsed.is_err() {
+            let message = format!("`{written}` is not an IP address and a port");
+            self.fault(
+                path,
+                message,
+                "write `address: 0.0.0.0:8443`, or `[::]:8443` for IPv6 too",
+            );
+        }
+        parsed.ok()
+    }
+
+    fn refused<T>(&mut self, path: &str, message: String) -> Option<T> {
+        self.fault(path, message, "");
+        None
+    }
+}
+
+fn population(written: config::Population) -> Population {
+    match written {
+        config::Population::Agents => Population::Agents,
+        config::Population::People => Population::People,
+    }
+}
+
+/// RFC 1123 label, as Kubernetes' `IsDNS1123Label`.
+fn is_dns_label(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('-') && !name.ends_with('-')
+}

@@ -1,0 +1,248 @@
+use std::path::Path;
+
+use super::*;
+
+/// A folder with a complete configuration in it, to be spoiled by each test.
+struct Folder(PathBuf);
+
+const MANTLET: &str = "\
+apiVersion: mantlet.dev/v1alpha1
+kind: Configuration
+listen: { address: 0.0.0.0:8443, tls: { certFile: tls.crt, keyFile: tls.key } }
+clusters:
+- name: prod
+  kubeconfig: prod.kubeconfig
+  default: true
+authentication: authentication.yaml
+issuers:
+- { url: https://ci.example.com, population: agents }
+- { url: https://login.example.com, population: people }
+authorization:
+  roles:
+  - { role: auditor, group: sre, issuer: https://login.example.com, clusters: [prod] }
+policies: policies/
+storage:
+  database: sqlite://data/mantlet.db
+  recordings: file:///var/lib/mantlet/recordings
+";
+
+const AUTHENTICATION: &str = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+jwt:
+- issuer: { url: https://ci.example.com, audiences: [mantlet] }
+  claimMappings: { username: { claim: sub, prefix: \"ci:\" } }
+- issuer: { url: https://login.example.com, audiences: [mantlet] }
+  claimMappings: { username: { claim: email, prefix: \"\" }, groups: { claim: groups, prefix: \"\" } }
+";
+
+const AGENT: &str = "\
+apiVersion: mantlet.dev/v1alpha1
+kind: Agent
+metadata: { name: coder }
+spec:
+  match:
+  - expression: claims.sub == 'coder'
+  serviceAccount: { namespace: mantlet-agents, name: coder }
+  scope: { clusters: [prod], namespaces: [test] }
+";
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mantlet-config-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(path.join("policies")).unwrap();
+        let folder = Self(path);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(vec!["localhost".into()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        folder.write("tls.crt", &cert.pem());
+        folder.write("tls.key", &key.serialize_pem());
+        folder.write("prod.kubeconfig", "");
+        folder.write("authentication.yaml", AUTHENTICATION);
+        folder.write("policies/coder.yaml", AGENT);
+        folder.write("mantlet.yaml", MANTLET);
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).unwrap();
+    }
+
+    /// The faults of this folder, one a line, without the folder's own path.
+    fn faults(&self) -> Vec<String> {
+        let faults = load(&self.0.join("mantlet.yaml")).map(|_| ()).unwrap_err();
+        let folder = format!("{}/", self.0.display());
+        faults.iter().map(|f| f.to_string().replace(&folder, "")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
+    let folder = Folder::new("good");
+    let config = load(&folder.0.join("mantlet.yaml")).unwrap();
+    assert_eq!(config.listen.address.port(), 8443);
+    assert_eq!(config.telemetry.to_string(), "127.0.0.1:9090");
+    assert_eq!(
+        config.storage.database,
+        format!("sqlite://{}/data/mantlet.db", folder.0.display())
+    );
+    assert_eq!(config.storage.journal, folder.0.join("data/journal"));
+    assert_eq!(config.storage.recordings, Path::new("/var/lib/mantlet/recordings"));
+    assert_eq!(config.clusters[0].name, "prod");
+    assert_eq!(config.issuers.len(), 2);
+    assert_eq!(config.policies.agents[0].1.metadata.name, "coder");
+    assert_eq!(config.files.len(), 4);
+}
+
+#[test]
+fn every_fault_of_a_file_is_told_at_once_with_its_place() {
+    let folder = Folder::new("many");
+    folder.write(
+        "mantlet.yaml",
+        &MANTLET
+            .replace("listen: {", "listen: { adress: 1.2.3.4:5,")
+            .replace("default: true", "default: yes")
+            .replace("population: people", "population: humans")
+            .replace("policies: policies/\n", "console: { address: 0.0.0.0:8444 }\n")
+            .replace("recordings:", "database: sqlite:///other.db\n  recordings:"),
+    );
+    let expected = [
+        "mantlet.yaml:1:1: missing field `policies`\nhint: add `policies: …`",
+        "mantlet.yaml:3:11: unknown field `adress`, expected one of `address`, `tls`\nhint: write `address`",
+        "mantlet.yaml:7:12: expected `true` or `false`, found the text `yes`",
+        "mantlet.yaml:11:49: unknown `humans`, expected one of `agents`, `people`",
+        "mantlet.yaml:15:1: unknown field `console`, expected one of `apiVersion`, `kind`, `listen`, `clusters`, \
+         `authentication`, `issuers`, `authorization`, `policies`, `storage`, `telemetry`",
+        "mantlet.yaml:18:3: `database` stands here a second time",
+    ];
+    assert_eq!(folder.faults(), expected);
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_with_its_place() {
+    let folder = Folder::new("together");
+    folder.write(
+        "mantlet.yaml",
+        &MANTLET
+            .replace("0.0.0.0:8443", "localhost")
+            .replace(
+                "- name: prod\n",
+                "- { name: Prod, inCluster: true }\n- name: prod\n  inCluster: true\n",
+            )
+            .replace(
+                "https://login.example.com, clusters: [prod]",
+                "https://login.example.org, clusters: [dev]",
+            )
+            .replace("sqlite://data/mantlet.db", "postgres://db/mantlet"),
+    );
+    let faults = folder.faults();
+    let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
+    begins("mantlet.yaml:3:20: `localhost` is not an IP address and a port\nhint: write `address:");
+    begins("mantlet.yaml:5:11: `Prod` cannot stand in a URL");
+    begins("mantlet.yaml:6:3: has both `kubeconfig` and `inCluster`");
+    begins("mantlet.yaml:16:42: `https://login.example.org` is not one of `issuers`");
+    begins("mantlet.yaml:16:80: there is no cluster `dev`");
+    begins("mantlet.yaml:19:13: `postgres://db/mantlet` is not a database that can be used\nhint: ");
+    assert_eq!(faults.len(), 6, "{faults:#?}");
+}
+
+#[test]
+fn faults_of_all_files_come_together() {
+    let folder = Folder::new("files");
+    folder.write(
+        "authentication.yaml",
+        &AUTHENTICATION.replace(
+            "audiences: [mantlet] }\n  claimMappings: { username: { claim: sub",
+            "audiences: [mantlet] }\n  claimMappings: { username: { claim: 5",
+        ),
+    );
+    folder.write(
+        "policies/coder.yaml",
+        &format!("{AGENT}---\n{}", AGENT.replace("  match:\n", "  owner: []\n  match:\n")),
+    );
+    folder.write("policies/other.yml", "kind: ConfigMap\n");
+    folder.write("policies/README.md", "not read");
+    assert_eq!(
+        folder.faults(),
+        [
+            "authentication.yaml:5:39: expected a text, found the number `5`\nhint: write \"5\" in quotes",
+            "policies/coder.yaml:14:3: unknown field `owner`, expected one of `match`, `owners`, `serviceAccount`, \
+             `session`, `scope`, `expiresAt`\nhint: write `owners`",
+            "policies/other.yml:1:7: unknown kind `ConfigMap`, expected one of `Agent`, `Policy`",
+        ]
+    );
+}
+
+#[test]
+fn a_policy_never_goes_unread_in_silence() {
+    let folder = Folder::new("unread");
+    std::fs::create_dir(folder.0.join("policies/more")).unwrap();
+    folder.write("elsewhere.yaml", AGENT);
+    std::os::unix::fs::symlink("../elsewhere.yaml", folder.0.join("policies/link.yaml")).unwrap();
+    let faults = folder.faults();
+    assert!(
+        faults.iter().any(|f| f.starts_with("policies/more: is a folder")),
+        "{faults:#?}"
+    );
+    assert!(
+        faults
+            .iter()
+            .any(|f| f.starts_with("policies/link.yaml: is a link that leads out")),
+        "{faults:#?}"
+    );
+}
+
+#[test]
+fn a_mounted_config_map_is_read() {
+    let folder = Folder::new("mounted");
+    let version = folder.0.join("policies/..2026_01_01");
+    std::fs::create_dir(&version).unwrap();
+    std::fs::rename(folder.0.join("policies/coder.yaml"), version.join("coder.yaml")).unwrap();
+    std::os::unix::fs::symlink("..2026_01_01", folder.0.join("policies/..data")).unwrap();
+    std::os::unix::fs::symlink("..data/coder.yaml", folder.0.join("policies/coder.yaml")).unwrap();
+    assert_eq!(load(&folder.0.join("mantlet.yaml")).unwrap().policies.agents.len(), 1);
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused() {
+    let folder = Folder::new("bomb");
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for n in 1..12 {
+        let items = vec![format!("*a{}", n - 1); 10].join(",");
+        bomb.push_str(&format!("a{n}: &a{n} [{items}]\n"));
+    }
+    folder.write("mantlet.yaml", &bomb);
+    let faults = folder.faults();
+    assert!(faults.len() == 1 && faults[0].contains("not valid YAML"), "{faults:#?}");
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_place() {
+    let folder = Folder::new("broken");
+    folder.write("mantlet.yaml", "kind: Configuration\nlisten: { address: [\n");
+    let faults = folder.faults();
+    assert!(
+        faults.len() == 1 && faults[0].starts_with("mantlet.yaml:2:20: not valid YAML: unclosed bracket"),
+        "{faults:#?}"
+    );
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_refused() {
+    let folder = Folder::new("key");
+    folder.write("tls.key", &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    let faults = folder.faults();
+    assert!(
+        faults.len() == 1 && faults[0].starts_with("mantlet.yaml:3:69: `tls.key` is not the key"),
+        "{faults:#?}"
+    );
+}
