@@ -1,0 +1,203 @@
+//! From the source of an expression to something that can be evaluated.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cel::parser::ParseErrors;
+
+use crate::bindings::Bindings;
+use crate::check::{check, depth};
+use crate::functions::LIBRARY;
+use crate::guard::{Guarded, guard};
+use crate::meter::Meter;
+use crate::outcome::{EvalFault, Outcome, evaluate};
+use crate::{MAX_DEPTH, MAX_SOURCE};
+
+/// The root under which variables are named.
+pub(crate) const VARIABLES: &str = "variables";
+/// The parser recurses with the source: 2,000 times `+` overflow the 2 MiB of an ordinary thread, and that aborts
+/// the process.
+const PARSER_STACK: usize = 64 << 20;
+
+/// Which names an expression may use at its top level. `now` among the roots is a timestamp.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    name: &'static str,
+    roots: BTreeSet<&'static str>,
+    variables: Option<BTreeSet<String>>,
+}
+
+impl Environment {
+    /// `name` says in faults where this is: "a policy", "an agent's match".
+    pub fn new(name: &'static str, roots: &[&'static str]) -> Environment {
+        Environment {
+            name,
+            roots: roots.iter().copied().collect(),
+            variables: None,
+        }
+    }
+
+    /// Adds `variables.NAME` for these names. Without this, `variables` among the roots allows any name.
+    pub fn with_variables(mut self, names: impl IntoIterator<Item = String>) -> Environment {
+        self.roots.insert(VARIABLES);
+        self.variables.get_or_insert_default().extend(names);
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.name
+    }
+
+    pub(crate) fn knows(&self, root: &str) -> bool {
+        self.roots.contains(root)
+    }
+
+    pub(crate) fn has_variable(&self, name: &str) -> bool {
+        self.variables.as_ref().is_none_or(|names| names.contains(name))
+    }
+
+    pub(crate) fn listed(&self) -> String {
+        listed(self.roots.iter())
+    }
+
+    pub(crate) fn listed_variables(&self) -> String {
+        listed(self.variables.iter().flatten())
+    }
+}
+
+fn listed(names: impl Iterator<Item: AsRef<str>>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{}`", name.as_ref())).collect();
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The result an expression must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    Bool,
+    Text,
+    Any,
+}
+
+/// What is wrong with a source. Lines and columns (in characters) start at 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (line {line}, column {column})")]
+pub struct Fault {
+    pub message: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Fault {
+    fn whole(message: impl Into<String>) -> Vec<Fault> {
+        vec![Fault {
+            message: message.into(),
+            line: 1,
+            column: 1,
+        }]
+    }
+}
+
+/// A checked and guarded expression. `Send` and `Sync`; evaluating it changes nothing in it.
+#[derive(Debug)]
+pub struct Program {
+    source: String,
+    wants: Wants,
+    roots: BTreeSet<String>,
+    variables: BTreeSet<String>,
+    guarded: Guarded,
+}
+
+impl Program {
+    /// All faults that can be found at once; the parser's hide those of the check.
+    pub fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec<Fault>> {
+        if source.len() > MAX_SOURCE {
+            return Err(Fault::whole(format!(
+                "{} bytes are too long, an expression may have {MAX_SOURCE}",
+                source.len()
+            )));
+        }
+        let compile = || catch_unwind(AssertUnwindSafe(|| compile(env, source, wants)));
+        let compiled = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("expression".into())
+                .stack_size(PARSER_STACK);
+            thread.spawn_scoped(scope, compile).map(|thread| thread.join())
+        });
+        match compiled {
+            Ok(Ok(Ok(result))) => result,
+            Ok(Ok(Err(_)) | Err(_)) => Err(Fault::whole("the compiler failed on this expression")),
+            Err(fault) => Err(Fault::whole(format!("no thread to parse in: {fault}"))),
+        }
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    /// Whether the expression mentions this root; `variables` counts as one.
+    pub fn names(&self, root: &str) -> bool {
+        self.roots.contains(root)
+    }
+
+    /// All roots the expression mentions.
+    pub fn roots(&self) -> &BTreeSet<String> {
+        &self.roots
+    }
+
+    /// The `NAME`s of every `variables.NAME`: evaluate these first and bind them as one object `variables`.
+    /// A variable that failed is left out of it, and naming it is a fault then.
+    pub fn variables_named(&self) -> &BTreeSet<String> {
+        &self.variables
+    }
+
+    /// Pure: the same bindings give the same result. The budget is this evaluation's own.
+    pub fn evaluate(&self, bindings: &Bindings<'_>) -> Result<Outcome, EvalFault> {
+        let run = AssertUnwindSafe(|| evaluate(&self.guarded, &self.roots, self.wants, bindings, Meter::new()));
+        catch_unwind(run).unwrap_or_else(|_| Err(EvalFault::Failed("the evaluator failed on these values".into())))
+    }
+}
+
+fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec<Fault>> {
+    let parsed = LIBRARY.compile(source).map_err(faults)?;
+    let depth = depth(parsed.expression());
+    if depth > MAX_DEPTH {
+        return Err(Fault::whole(format!(
+            "nests {depth} levels deep, an expression may have {MAX_DEPTH}"
+        )));
+    }
+    let named = check(env, parsed.expression(), parsed.source_info(), wants)?;
+    let guarded = guard(parsed.expression().clone());
+    Ok(Program {
+        source: source.to_owned(),
+        wants,
+        roots: named.roots,
+        variables: named.variables,
+        guarded,
+    })
+}
+
+fn faults(errors: ParseErrors) -> Vec<Fault> {
+    let at = |n: isize| usize::try_from(n).unwrap_or(1).max(1);
+    let faults: Vec<_> = errors
+        .errors
+        .into_iter()
+        .map(|e| Fault {
+            message: e.msg,
+            line: at(e.pos.0),
+            column: at(e.pos.1),
+        })
+        .collect();
+    if faults.is_empty() {
+        Fault::whole("this is no expression")
+    } else {
+        faults
+    }
+}
