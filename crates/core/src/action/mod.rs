@@ -8,11 +8,18 @@ use serde_json::Value;
 
 use crate::mask::Masked;
 use crate::wire::body::Body;
+use crate::wire::{BodyFault, BodyStatus};
 
 mod parse;
 mod path;
-mod query;
 mod table;
+mod query;
+mod selector;
+mod accept;
+mod agree;
+mod info;
+#[cfg(test)]
+mod cases;
 
 pub use parse::{Outline, parse};
 
@@ -86,6 +93,8 @@ pub struct Action {
     pub(crate) verb: Verb,
     pub(crate) method: Method,
     pub(crate) target: Target,
+    /// What follows a proxied name: the path inside the target. Empty for every other verb.
+    pub(crate) tail: Vec<String>,
     /// Allow-listed parameters, canonical, in canonical order; multi-valued ones repeat.
     pub(crate) query: Vec<(String, String)>,
     pub(crate) options: Options,
@@ -143,6 +152,32 @@ impl Action {
 
     pub fn query(&self) -> &[(String, String)] {
         &self.query
+    }
+
+    /// The path inside a proxied target, in decoded segments.
+    pub fn tail(&self) -> &[String] {
+        &self.tail
+    }
+
+    /// Path and query as they go upstream, built from what was understood. Values in the query may be secret (`command`):
+    /// through `mask::text` before they are written anywhere.
+    pub fn request_uri(&self) -> String {
+        let mut uri = self.path();
+        uri.push_str(&query::write(&self.query));
+        uri
+    }
+
+    /// The path alone, encoded canonically.
+    pub fn path(&self) -> String {
+        match &self.target {
+            Target::Path(path) => path::write_bare(path),
+            Target::Resource(place) => path::write(place, self.name_in_path(), &self.tail),
+        }
+    }
+
+    /// The name of a list or watch is its selector's.
+    fn name_in_path(&self) -> bool {
+        !matches!(self.verb, Verb::List | Verb::Watch)
     }
 
     pub fn options(&self) -> &Options {
@@ -240,3 +275,56 @@ pub enum UnreadableStatus {
     Unprocessable,
 }
 
+impl Unreadable {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            status: UnreadableStatus::BadRequest,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self {
+            status: UnreadableStatus::NotFound,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn method_not_allowed(message: impl Into<String>) -> Self {
+        Self {
+            status: UnreadableStatus::MethodNotAllowed,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn not_acceptable(message: impl Into<String>) -> Self {
+        Self {
+            status: UnreadableStatus::NotAcceptable,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<BodyFault> for Unreadable {
+    fn from(fault: BodyFault) -> Self {
+        let status = match fault.status {
+            BodyStatus::BadRequest => UnreadableStatus::BadRequest,
+            BodyStatus::TooLarge => UnreadableStatus::TooLarge,
+            BodyStatus::UnsupportedMediaType => UnreadableStatus::UnsupportedMediaType,
+            BodyStatus::Unprocessable => UnreadableStatus::Unprocessable,
+        };
+        Self {
+            status,
+            message: fault.reason,
+        }
+    }
+}
+
+/// A caller's word in a message: names only, so that neither a terminal nor a log is written to.
+fn shown(word: &str) -> String {
+    if !word.is_empty() && word.len() <= 64 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+        format!("`{word}`")
+    } else {
+        String::from("(unprintable or too long)")
+    }
+}
