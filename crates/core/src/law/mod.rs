@@ -1,1 +1,124 @@
-//! (being written)
+//! The law: an immutable snapshot of agents, policies and roles that judges every request.
+//!
+//! In: a verified identity ([`Law::recognize`]), a caller's action and the facts about it ([`Law::evaluate`]).
+//! Out: a [`Caller`](crate::identity::Caller); a [`Step`], at the end of which stands a [`Permit`], a [`Question`] or a [`Denial`].
+//! Refuses: whom it does not know, what is not in scope, what a policy forbids, what it cannot judge.
+//! Deliberately does not: ask the cluster (it says what has to be asked), know status codes, or ever say yes for want of a rule's facts.
+//! What no rule speaks about is left to the cluster's own RBAC.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mantlet_api::policy as written;
+
+use crate::action::Verb;
+use crate::identity::Verified;
+
+mod compile;
+mod agent;
+mod recognize;
+mod roles;
+mod evaluate;
+mod own;
+mod scope;
+mod policy;
+mod cel;
+mod matching;
+mod glob;
+mod inspect;
+mod facts;
+mod verdict;
+mod message;
+#[cfg(test)]
+mod cases;
+
+pub use agent::{Agent, Session};
+pub use compile::{Fault, Source};
+pub use facts::{Fact, Facts, Learned, Lookup, LookupKind, Lookups};
+pub use roles::Roles;
+pub use verdict::{
+    Applied, Because, Charges, Denial, DenialReason, Epoch, Judgment, Permit, Question, Rule, Step, Terms, Verdict,
+};
+pub use written::{Role, Strength, ValidationAction};
+
+/// One snapshot of the law. Made whole by [`Law::compile`], never changed.
+#[derive(Debug)]
+pub struct Law {
+    epoch: Epoch,
+    agents: Vec<Arc<Agent>>,
+    own: own::Own,
+    grants: Vec<roles::Grant>,
+    /// By name, so that the order of files never matters.
+    policies: Vec<policy::Policy>,
+    /// For each verb, the policies with a rule about it.
+    by_verb: [Vec<usize>; VERBS.len()],
+}
+
+/// Everything that was written, as it was read.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub agents: Vec<(Source, written::Agent)>,
+    pub policies: Vec<(Source, written::Policy)>,
+    /// `authorization.roles` of the configuration, in its order.
+    pub roles: Vec<written::RoleGrant>,
+    /// Namespaces of the gateway itself, for instance that of its in-cluster token. `mantlet-system` and those of upstream
+    /// service accounts are its own in any case.
+    pub own_namespaces: BTreeSet<String>,
+    /// Names of the clusters of the configuration.
+    pub clusters: BTreeSet<String>,
+}
+
+/// The cluster that a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterRef {
+    pub name: String,
+    /// uid of its kube-system namespace.
+    pub uid: String,
+}
+
+/// Every verb, at the position of its discriminant.
+const VERBS: [Verb; 12] = [
+    Verb::Get,
+    Verb::List,
+    Verb::Watch,
+    Verb::Create,
+    Verb::Update,
+    Verb::Patch,
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Exec,
+    Verb::Attach,
+    Verb::PortForward,
+    Verb::Proxy,
+];
+
+impl Law {
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.iter()
+    }
+
+    /// Mantlet's own rights of somebody on one cluster; without a grant, none.
+    pub fn roles(&self, verified: &Verified, cluster: &str) -> Roles {
+        Roles::of(&self.grants, verified, cluster)
+    }
+
+    fn policies_for(&self, verb: Verb) -> impl Iterator<Item = &policy::Policy> {
+        self.by_verb[verb as usize].iter().map(|at| &self.policies[*at])
+    }
+}
+
+fn index(policies: &[policy::Policy]) -> [Vec<usize>; VERBS.len()] {
+    VERBS.map(|verb| {
+        let about = |p: &policy::Policy| p.rules.iter().any(|rule| rule.has_operation(verb));
+        policies
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| about(p))
+            .map(|(at, _)| at)
+            .collect()
+    })
+}

@@ -1,0 +1,98 @@
+//! An agent as the law knows it: what was written, checked and resolved.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mantlet_api::policy::{Owner, SecretReads, ServiceAccountRef};
+
+use crate::action::ResourceRef;
+use crate::time::Timestamp;
+
+use super::cel::Expression;
+use super::glob::Glob;
+use super::matching::ResourceRule;
+
+/// A non-human identity that the law knows.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) name: String,
+    pub(super) matching: Vec<Expression>,
+    pub(super) owners: Vec<Owner>,
+    pub(super) service_account: ServiceAccountRef,
+    pub(super) session: Session,
+    pub(super) scope: Scope,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// What one session of the agent is.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) key: Option<Expression>,
+    pub(super) idle: Duration,
+    pub(super) max: Duration,
+}
+
+/// Where the agent may act at all.
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub(super) clusters: BTreeSet<String>,
+    pub(super) namespaces: BTreeSet<String>,
+    pub(super) beyond: Vec<ResourceRule>,
+    pub(super) secrets: Vec<Glob>,
+    pub(super) secret_reads: SecretReads,
+}
+
+impl Agent {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn owners(&self) -> &[Owner] {
+        &self.owners
+    }
+
+    pub fn service_account(&self) -> &ServiceAccountRef {
+        &self.service_account
+    }
+
+    /// The user name under which the cluster sees it; apiserver `pkg/authentication/serviceaccount/util.go`.
+    pub fn upstream_username(&self) -> String {
+        let ServiceAccountRef { namespace, name } = &self.service_account;
+        format!("system:serviceaccount:{namespace}:{name}")
+    }
+
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+impl Session {
+    /// A session ends after this long without a request.
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// A session ends this long after its first request.
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+}
+
+impl Scope {
+    /// Inside is what has a listed namespace. `namespaces/NAME` counts as in NAME: RequestInfo says so itself.
+    pub(super) fn contains(&self, resource: &ResourceRef) -> bool {
+        self.namespaces.contains(&resource.namespace)
+    }
+
+    pub(super) fn covers_secret(&self, name: &str) -> bool {
+        self.secrets.iter().any(|glob| glob.fits(name))
+    }
+}

@@ -1,0 +1,224 @@
+//! What the caller reads: what happened, why, what to do next, and whether to retry. At most three lines, since kubectl prints them as they are.
+//!
+//! Agents take errors literally, so each text also says what not to do.
+
+use crate::action::{Action, Effect, ResourceRef, Target, Verb};
+
+use super::agent::Agent;
+use super::verdict::{Applied, Because, Denial, DenialReason, Question, Rule};
+
+use mantlet_api::policy::{Strength, ValidationAction};
+
+const NOT_RBAC: &str = "This is a gateway policy, not RBAC: changing RBAC, contexts, or splitting the change will not help and is recorded.";
+/// Longest name that is repeated to the caller; Kubernetes' own limit (validation of DNS-1123 subdomains).
+const NAME: usize = 253;
+
+/// `deployments.apps "api" in namespace "prod"`, `pods in all namespaces`, `clusterroles.rbac.authorization.k8s.io "view"`.
+pub(super) fn what(action: &Action) -> String {
+    match action.target() {
+        Target::Path(path) => plain(path),
+        Target::Resource(r) => [kind_of(r), name_of(r), place_of(action.verb(), r)].concat(),
+    }
+}
+
+fn kind_of(r: &ResourceRef) -> String {
+    let mut text = plain(&r.resource);
+    if !r.group.is_empty() {
+        text = format!("{text}.{}", plain(&r.group));
+    }
+    if !r.subresource.is_empty() {
+        text = format!("{text}/{}", plain(&r.subresource));
+    }
+    text
+}
+
+fn name_of(r: &ResourceRef) -> String {
+    if r.name.is_empty() {
+        String::new()
+    } else {
+        format!(" \"{}\"", plain(&r.name))
+    }
+}
+
+fn place_of(verb: Verb, r: &ResourceRef) -> String {
+    match verb {
+        _ if r.resource == "namespaces" && r.group.is_empty() => String::new(),
+        Verb::List | Verb::Watch | Verb::DeleteCollection if r.namespace.is_empty() => {
+            String::from(" at the cluster scope")
+        }
+        _ if r.namespace.is_empty() => String::new(),
+        _ => format!(" in namespace \"{}\"", plain(&r.namespace)),
+    }
+}
+
+/// Text of a caller, on one line and without control characters.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .take(NAME)
+        .flat_map(char::escape_debug)
+        .collect::<String>()
+        .replace("\\'", "'")
+}
+
+fn not_done(action: &Action) -> &'static str {
+    match action.effect() {
+        Effect::Reads => "NOT read",
+        Effect::Changes => "NOT changed",
+    }
+}
+
+fn sentence(message: &str) -> String {
+    message.trim().trim_end_matches('.').to_owned()
+}
+
+pub(super) fn causes(rule: &Rule) -> Vec<(String, String)> {
+    vec![
+        (String::from("PolicyRule"), rule.to_string()),
+        (String::from("RetrySafe"), String::from("false")),
+    ]
+}
+
+/// A rule of the law says no.
+pub(super) fn denied(action: &Action, applied: &Applied) -> Denial {
+    let (reason, message) = match &applied.rule {
+        Rule::SelfProtection => (DenialReason::SelfProtection, denied_by_self(action, applied)),
+        Rule::AgentScope { .. } => (DenialReason::ScopeDenied, denied_by_scope(action, applied)),
+        Rule::Policy { name } => (DenialReason::PolicyDenied, denied_by_policy(action, name, applied)),
+    };
+    Denial {
+        reason,
+        message,
+        causes: causes(&applied.rule),
+        detail: detail(&applied.because),
+        rule: Some(applied.rule.clone()),
+    }
+}
+
+fn denied_by_self(action: &Action, applied: &Applied) -> String {
+    format!(
+        "{}: {}. {}, and this gateway protects itself from everybody who comes through it.\n\
+         Next: do not retry; whoever runs the gateway does this at the cluster itself. No right and no policy lifts this rule; the attempt is recorded.",
+        what(action),
+        not_done(action),
+        sentence(&applied.message),
+    )
+}
+
+fn denied_by_scope(action: &Action, applied: &Applied) -> String {
+    format!(
+        "{} is forbidden: {} (Agent scope).\nNext: stay inside of that, or ask the agent's owner; do not retry. {NOT_RBAC}",
+        what(action),
+        sentence(&applied.message),
+    )
+}
+
+fn denied_by_policy(action: &Action, name: &str, applied: &Applied) -> String {
+    format!(
+        "{}: {}. Policy {name} refuses it: {}{}.\nNext: do not retry; the answer stays the same until the policy changes. {NOT_RBAC}",
+        what(action),
+        not_done(action),
+        sentence(&applied.message),
+        aside(&applied.because),
+    )
+}
+
+/// A rule of the law wants a human, whom nobody can ask yet.
+pub(super) fn held(action: &Action, applied: &Applied) -> Question {
+    let who = match &applied.rule {
+        Rule::SelfProtection => String::from("The gateway's own rule"),
+        Rule::AgentScope { agent } => format!("The scope of agent \"{agent}\""),
+        Rule::Policy { name } => format!("Policy {name}"),
+    };
+    let message = format!(
+        "{}: {}. {who} needs human approval, which this gateway cannot ask for yet; nothing changed; do not retry.\n\
+         Why: {}{}.\nNext: ask a human to make this change. {NOT_RBAC}",
+        what(action),
+        not_done(action),
+        sentence(&applied.message),
+        aside(&applied.because),
+    );
+    Question {
+        message,
+        causes: causes(&applied.rule),
+        rule: applied.rule.clone(),
+    }
+}
+
+fn aside(because: &Because) -> &'static str {
+    match because {
+        Because::Violated => "",
+        Because::Erred(_) => " (the policy could not be evaluated for this request, so it counts as violated)",
+        Because::Blind(_) => " (the resulting object could not be previewed, so the policy counts as violated)",
+    }
+}
+
+fn detail(because: &Because) -> Option<String> {
+    match because {
+        Because::Violated => None,
+        Because::Erred(text) | Because::Blind(text) => Some(text.clone()),
+    }
+}
+
+/// One line for a `Warning` header, where the rule does not count for the verdict or only warns.
+pub(super) fn warning(applied: &Applied) -> Option<String> {
+    let would = match (applied.strength, applied.action) {
+        (Strength::Audit, _) => return None,
+        (Strength::Enforce, ValidationAction::Deny | ValidationAction::RequireApproval) => return None,
+        (Strength::Enforce | Strength::Warn, ValidationAction::Warn) => "",
+        (Strength::Warn, ValidationAction::RequireApproval) => " would need human approval for this",
+        (Strength::Warn, ValidationAction::Deny) => " would deny this",
+    };
+    let text = format!("gateway: {}{would}: {}", applied.rule, sentence(&applied.message));
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The API server refused the rehearsal of the request; the caller gets exactly that answer.
+pub(super) fn refused_upstream(code: u16, status: &std::sync::Arc<crate::mask::Masked<serde_json::Value>>) -> Denial {
+    let message = status
+        .get("message")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("the API server refused the request");
+    Denial {
+        message: message.to_owned(),
+        reason: DenialReason::Upstream {
+            code,
+            status: std::sync::Arc::clone(status),
+        },
+        rule: None,
+        causes: Vec::new(),
+        detail: Some(format!("the API server refused the dry-run with {code}")),
+    }
+}
+
+/// The law does not know this identity.
+pub(super) fn not_recognized(message: &str, detail: String) -> Denial {
+    Denial {
+        reason: DenialReason::NotRecognized,
+        rule: None,
+        message: format!(
+            "{message}\nNext: do not retry with this credential; ask whoever runs the gateway to register it. Changing RBAC or contexts will not help."
+        ),
+        causes: vec![(String::from("RetrySafe"), String::from("false"))],
+        detail: Some(detail),
+    }
+}
+
+/// The agent may not act on this cluster at all.
+pub(super) fn other_cluster(agent: &Agent, cluster: &str) -> Denial {
+    let clusters: Vec<_> = agent.scope.clusters.iter().map(String::as_str).collect();
+    let rule = Rule::AgentScope {
+        agent: agent.name.clone(),
+    };
+    Denial {
+        reason: DenialReason::ScopeDenied,
+        message: format!(
+            "cluster \"{cluster}\" is forbidden: agent \"{}\" may only act on clusters [{}] (Agent scope).\n\
+             Next: use one of those; do not retry here. {NOT_RBAC}",
+            agent.name,
+            clusters.join(", ")
+        ),
+        causes: causes(&rule),
+        rule: Some(rule),
+        detail: None,
+    }
+}

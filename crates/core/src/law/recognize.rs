@@ -1,0 +1,139 @@
+//! From a verified identity to a caller: the one agent that it is, or a person, and the session that it is in.
+//!
+//! In: a verified token. Out: a [`Caller`], which is minted here only.
+//! Refuses: an identity of an agents issuer that is no agent, or two; an agent that has expired, or is elsewhere; a session without a key.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::identity::{Caller, Population, Verified};
+use crate::time::Timestamp;
+
+use super::agent::Agent;
+use super::cel::Identity;
+use super::verdict::Denial;
+use super::{Law, message};
+
+/// Bytes that a session key may have, as the expression gives it.
+const KEY: usize = 256;
+
+impl Law {
+    /// Who this is, under this law, on this cluster.
+    pub fn recognize(&self, verified: Arc<Verified>, cluster: &str, now: Timestamp) -> Result<Caller, Denial> {
+        let agent = match verified.population() {
+            Population::Agents => Some(self.admit(&verified, cluster, now)?),
+            Population::People => None,
+        };
+        let session_key = match &agent {
+            Some(agent) => key_of_agent(agent, &verified)?,
+            None => key_of_person(&verified),
+        };
+        Ok(Caller {
+            verified,
+            agent,
+            session_key,
+        })
+    }
+
+    /// The one agent that this identity is, if it may act here and now.
+    fn admit(&self, verified: &Verified, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
+        let agent = self.only_match(verified)?;
+        if agent.expired(now) {
+            let text = format!(
+                "agent \"{}\" has expired, and nobody acts as it any more.",
+                agent.name()
+            );
+            return Err(message::not_recognized(&text, text.clone()));
+        }
+        if !agent.scope.clusters.contains(cluster) {
+            return Err(message::other_cluster(&agent, cluster));
+        }
+        Ok(agent)
+    }
+
+    /// Every agent is tried: an identity that two of them claim belongs to none.
+    fn only_match(&self, verified: &Verified) -> Result<Arc<Agent>, Denial> {
+        let identity = Identity::of(verified);
+        let mut found: Vec<&Arc<Agent>> = Vec::new();
+        for agent in &self.agents {
+            match agent.matches(&identity) {
+                Ok(true) => found.push(agent),
+                Ok(false) => {}
+                Err(why) => return Err(unclear(agent, &why)),
+            }
+        }
+        match found.as_slice() {
+            [agent] => Ok(Arc::clone(agent)),
+            [] => {
+                let text = "this identity is signed in, but it is registered as no agent of this gateway.";
+                Err(message::not_recognized(text, String::from("no agent matches")))
+            }
+            several => Err(ambiguous(several)),
+        }
+    }
+}
+
+fn unclear(agent: &Agent, why: &str) -> Denial {
+    let text = "this identity is signed in, but whether it is a registered agent could not be decided.";
+    message::not_recognized(text, format!("match of agent `{}`: {why}", agent.name()))
+}
+
+fn ambiguous(several: &[&Arc<Agent>]) -> Denial {
+    let names: Vec<_> = several.iter().map(|a| a.name()).collect();
+    let text = "this identity is signed in, but it matches more than one agent of this gateway, so it is none.";
+    message::not_recognized(text, format!("agents `{}` match", names.join("`, `")))
+}
+
+impl Agent {
+    fn matches(&self, identity: &Identity) -> Result<bool, String> {
+        for expression in &self.matching {
+            if !expression.recognizes(identity)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Keys are JSON arrays, so that no two different lists of parts read the same.
+fn key_of_agent(agent: &Agent, verified: &Verified) -> Result<String, Denial> {
+    let Some(expression) = &agent.session.key else {
+        return Ok(json!(["agent", agent.name(), verified.issuer(), verified.subject()]).to_string());
+    };
+    let key = match expression.key(&Identity::of(verified)) {
+        Ok(text) if !text.is_empty() && text.len() <= KEY => text,
+        Ok(text) => return Err(no_session(agent, &format!("it has {} bytes", text.len()))),
+        Err(why) => return Err(no_session(agent, &why)),
+    };
+    Ok(json!(["agent", agent.name(), verified.issuer(), "key", key]).to_string())
+}
+
+fn no_session(agent: &Agent, why: &str) -> Denial {
+    let text = format!(
+        "the credential does not say which session of agent \"{}\" this is.",
+        agent.name()
+    );
+    message::not_recognized(&text, format!("session.key of agent `{}`: {why}", agent.name()))
+}
+
+/// The login that the credential came from: `sid` (OpenID Connect Front-Channel Logout 1.0, 3), else `auth_time` (OpenID Connect Core 1.0, 2).
+fn key_of_person(verified: &Verified) -> String {
+    let claim = |name: &str| {
+        verified
+            .claims()
+            .get(name)
+            .filter(|v| is_key(v))
+            .map(|v| json!([name, v]))
+    };
+    let login = claim("sid").or_else(|| claim("auth_time")).unwrap_or(Value::Null);
+    json!(["person", verified.issuer(), verified.subject(), login]).to_string()
+}
+
+fn is_key(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty() && text.len() <= KEY,
+        Value::Number(_) => true,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+    }
+}

@@ -1,0 +1,257 @@
+//! What a judgment says: the verdict, and everything that led to it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mantlet_api::policy::{Strength, ValidationAction};
+use serde_json::Value;
+
+use crate::action::{Action, Effect};
+use crate::identity::Caller;
+use crate::mask::Masked;
+
+use super::facts::Lookups;
+
+/// One step of a judgment: facts are missing, or it is done.
+#[derive(Debug)]
+#[must_use = "a judgment nobody follows is no judgment"]
+pub enum Step {
+    Need(Lookups),
+    Done(Judgment),
+}
+
+/// The verdict with its reasons. All of it goes into the audit event.
+#[derive(Debug)]
+pub struct Judgment {
+    pub verdict: Verdict,
+    /// Every rule that was violated or could not be judged, whatever became of it.
+    pub applied: Vec<Applied>,
+    /// Single lines for `Warning` headers.
+    pub warnings: Vec<String>,
+    /// Policies that could apply and were not reached, by name.
+    pub not_judged: Vec<String>,
+}
+
+#[derive(Debug)]
+pub enum Verdict {
+    Allow(Permit),
+    Hold(Question),
+    Deny(Denial),
+}
+
+/// Leave to carry out one action. Minted by `Law::evaluate` only.
+///
+/// Nobody makes one by hand:
+///
+/// ```compile_fail,E0451
+/// use std::sync::Arc;
+/// use mantlet_core::{action::Action, identity::Caller, law::{Charges, Epoch, Permit, Terms}};
+///
+/// fn forge(caller: Arc<Caller>, action: Arc<Action>, terms: Terms, charges: Charges, epoch: Epoch) -> Permit {
+///     Permit { caller, action, terms, charges, epoch }
+/// }
+/// ```
+///
+/// nor a second one out of the first:
+///
+/// ```compile_fail,E0599
+/// use mantlet_core::law::Permit;
+///
+/// fn copy(permit: &Permit) -> Permit {
+///     Permit::clone(permit)
+/// }
+/// ```
+///
+/// What can be done with one is to read and to pass it on:
+///
+/// ```
+/// use std::sync::Arc;
+/// use mantlet_core::{action::Action, identity::Caller, law::{Charges, Epoch, Permit, Terms}};
+///
+/// fn read(permit: &Permit) -> (&Arc<Caller>, &Arc<Action>, &Terms, &Charges, Epoch) {
+///     (permit.caller(), permit.action(), permit.terms(), permit.charges(), permit.epoch())
+/// }
+///
+/// fn hand_on(permit: Permit) -> Permit {
+///     permit
+/// }
+/// ```
+#[must_use = "a permit nobody used is a decision nobody acted on"]
+#[derive(Debug)]
+pub struct Permit {
+    caller: Arc<Caller>,
+    action: Arc<Action>,
+    terms: Terms,
+    charges: Charges,
+    epoch: Epoch,
+}
+
+/// Which policy snapshot spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(u64);
+
+/// What the law adds to an action before it goes upstream. Nothing yet; preconditions come with approvals.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {}
+
+/// What carrying the action out uses up. Nothing yet; approvals and budgets come later.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Charges {}
+
+/// The operation would need a human's approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The rule that holds it.
+    pub rule: Rule,
+    /// For the caller, at most three lines.
+    pub message: String,
+    /// Stable reason and message, for `Status.details.causes`.
+    pub causes: Vec<(String, String)>,
+}
+
+/// The operation may not happen.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    pub reason: DenialReason,
+    /// The rule that decided; none where no rule was reached (not recognized) or the API server itself refused.
+    pub rule: Option<Rule>,
+    /// For the caller, at most three lines.
+    pub message: String,
+    /// Stable reason and message, for `Status.details.causes`.
+    pub causes: Vec<(String, String)>,
+    /// For the operator's log, never for the caller.
+    pub detail: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum DenialReason {
+    /// A verified identity that the law does not know, or not on this cluster, or not any more.
+    NotRecognized,
+    /// Outside of what the agent may do at all.
+    ScopeDenied,
+    /// Concerns the gateway itself.
+    SelfProtection,
+    PolicyDenied,
+    /// The API server refused the rehearsal (dry-run) of the very same request: its own answer goes to the caller.
+    Upstream {
+        code: u16,
+        status: Arc<Masked<Value>>,
+    },
+}
+
+/// The rule that spoke, by the name under which it is written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Built in; no file switches it off.
+    SelfProtection,
+    AgentScope {
+        agent: String,
+    },
+    Policy {
+        name: String,
+    },
+}
+
+/// One rule that spoke against the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub rule: Rule,
+    pub action: ValidationAction,
+    /// `Enforce` counts for the verdict, `Warn` becomes a warning, `Audit` stays here.
+    pub strength: Strength,
+    pub message: String,
+    pub because: Because,
+}
+
+/// Why a rule applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    Violated,
+    /// An expression of it failed.
+    Erred(String),
+    /// A fact that it needs could not be had.
+    Blind(String),
+}
+
+impl Permit {
+    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, epoch: Epoch) -> Self {
+        Self {
+            caller: Arc::clone(caller),
+            action: Arc::clone(action),
+            terms: Terms {},
+            charges: Charges {},
+            epoch,
+        }
+    }
+
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    pub fn action(&self) -> &Arc<Action> {
+        &self.action
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub fn charges(&self) -> &Charges {
+        &self.charges
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn effect(&self) -> Effect {
+        self.action.effect()
+    }
+}
+
+impl Terms {
+    pub(crate) fn none() -> Self {
+        Self {}
+    }
+}
+
+impl Epoch {
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl Denial {
+    /// The reason word of the Kubernetes `Status`; `None` where the API server's own answer is passed on.
+    pub fn status_reason(&self) -> Option<&'static str> {
+        match self.reason {
+            DenialReason::NotRecognized => Some("NotRecognized"),
+            DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => {
+                Some("PolicyDenied")
+            }
+            DenialReason::Upstream { .. } => None,
+        }
+    }
+}
+
+/// `built-in:self-protection`, `agent:NAME`, `policy:NAME`: as audit annotations and causes carry it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::SelfProtection => f.write_str("built-in:self-protection"),
+            Rule::AgentScope { agent } => write!(f, "agent:{agent}"),
+            Rule::Policy { name } => write!(f, "policy:{name}"),
+        }
+    }
+}
