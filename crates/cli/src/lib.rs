@@ -1,1 +1,18 @@
-//! cli
+//! The command line: what can be typed, and the commands that talk to a gateway like any other client.
+//!
+//! `serve` and `dev` are only named here; the binary carries them out. Everything online goes through the virtual API with
+//! the user's own kubeconfig: no command can do more than `kubectl get --raw` with the same file.
+//! Data goes to standard output, everything else to standard error; no command asks a question.
+
+mod args;
+pub mod client;
+mod exit;
+mod sessions;
+mod table;
+
+pub use args::{
+    ClusterArgs, Command, DevArgs, DevCommand, Mantlet, ServeArgs, SessionsArgs, SessionsCommand, TokenArgs,
+    TokenOutput,
+};
+pub use exit::{Exit, Fault, finish};
+pub use sessions::sessions;

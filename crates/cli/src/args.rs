@@ -1,0 +1,140 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mantlet_kubeconfig::Source;
+
+/// A gateway between the identities of your people and agents and your Kubernetes API servers
+#[derive(Debug, Parser)]
+#[command(name = "mantlet", version, disable_help_subcommand = true)]
+pub struct Mantlet {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    Serve(ServeArgs),
+    /// Put a cluster behind a gateway on this machine, with everything generated
+    Dev(DevArgs),
+    /// See what agents and people did
+    Sessions(SessionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
+    /// Bring a real Kubernetes along, with identities to try
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Where everything lies [default: $XDG_DATA_HOME/mantlet/dev]
+    #[arg(long, value_name = "FOLDER", env = "MANTLET_DEV_DATA", global = true)]
+    pub data_dir: Option<PathBuf>,
+    /// Where the gateway listens; must be a loopback address
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// One line for each request
+    #[arg(long, short)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Print a fresh token of one of the identities
+    Token(TokenArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The identity, as `mantlet dev` printed it
+    pub name: String,
+    /// What to print: the token itself, or what kubectl wants from an exec plugin
+    #[arg(long, short, value_enum, default_value_t = TokenOutput::Token)]
+    pub output: TokenOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenOutput {
+    Token,
+    ExecCredential,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    #[command(subcommand)]
+    pub command: SessionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionsCommand {
+    /// Sessions that you may see
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// One session and its requests
+    Show {
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArgs {
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    pub follow: bool,
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+}
+
+/// Which gateway, as which user: as kubectl finds it.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// Path of the kubeconfig [default: as kubectl]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+impl ClusterArgs {
+    pub fn source(&self) -> Source {
+        match &self.kubeconfig {
+            Some(path) => Source::File {
+                path: path.clone(),
+                context: self.context.clone(),
+            },
+            None => Source::Default {
+                context: self.context.clone(),
+            },
+        }
+    }
+}
