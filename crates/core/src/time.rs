@@ -9,6 +9,13 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
+/// Legal time: what tokens, sessions, schedules and records are measured by. Moved by hand in tests; deadlines of I/O are not its business.
+///
+/// The law never holds one: it is handed points in time.
+pub trait Clock: Send + Sync + fmt::Debug {
+    fn now(&self) -> Timestamp;
+}
+
 impl Timestamp {
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
