@@ -1,0 +1,46 @@
+//! What can go wrong with the memory. All of it is the operator's to mend; to a caller it means: nothing was carried out.
+
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// As many requests as the journal has room for are under way, or the disk has no room for the next segment.
+    #[error("the journal has no room: {0}")]
+    Full(String),
+    /// A write or a flush failed. What the disk holds is unknown from there on, so the journal stays failed until a restart.
+    #[error("the journal cannot be written: {0}")]
+    Failed(String),
+    #[error("the journal is closed")]
+    Closed,
+    #[error(
+        "the journal in `{}` is in use by another process\nhint: end the other `mantlet`, or give this one a `storage.journal` of its own", .0.display()
+    )]
+    Locked(PathBuf),
+    #[error(
+        "the journal is damaged at byte {offset} of segment {segment}: {what}\nhint: restore the segment from a copy, or move the journal away to begin a new one; the damage stays provable"
+    )]
+    Damaged { segment: u64, offset: u64, what: String },
+    #[error("`{}` cannot be used: {why}", path.display())]
+    Unusable { path: PathBuf, why: String },
+    #[error("{0}")]
+    Key(String),
+    #[error("the database `{database}` is not supported yet: postgres comes later\nhint: set `storage.database` to sqlite:///path/to/mantlet.db")]
+    Unsupported { database: String },
+    #[error("the index cannot be used: {0}")]
+    Index(String),
+    /// A `continue` that this store did not give out.
+    #[error("the continue token is not valid")]
+    Continue,
+}
+
+impl StoreFault {
+    pub(crate) fn unusable(path: &std::path::Path, why: impl ToString) -> Self {
+        Self::Unusable { path: path.to_owned(), why: why.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for StoreFault {
+    fn from(fault: sqlx::Error) -> Self {
+        Self::Index(fault.to_string())
+    }
+}

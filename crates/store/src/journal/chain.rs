@@ -1,0 +1,85 @@
+//! The chain: each line names the hash of the frame before it, counts on from its number, and has the same writer.
+
+use aws_lc_rs::hmac;
+use mantlet_core::record::{Checkpoint, Line, Record, VERSION};
+use serde::Deserialize;
+
+use super::frame::{Frame, Hash};
+
+/// Where a chain stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) writer: String,
+    pub(crate) seq: u64,
+    pub(crate) hash: Hash,
+}
+
+/// The key of checkpoints, by its id.
+#[derive(Clone)]
+pub(crate) struct ChainKey {
+    pub(crate) id: String,
+    pub(crate) key: hmac::Key,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+impl Chain {
+    pub(crate) fn begin(writer: String) -> Self {
+        Self { writer, seq: 0, hash: [0; 32] }
+    }
+
+    /// Reads the next line, or says what is wrong with it.
+    pub(crate) fn follow(&mut self, frame: &Frame<'_>, key: &ChainKey) -> Result<Line, String> {
+        let line = read(frame.payload)?;
+        if line.writer != self.writer {
+            return Err(format!("its writer is `{}`, not `{}`", line.writer, self.writer));
+        }
+        if line.seq != self.seq + 1 {
+            return Err(format!("record {} follows record {}", line.seq, self.seq));
+        }
+        if line.prev != hex::encode(self.hash) {
+            return Err(format!("record {} does not follow from the record before it", line.seq));
+        }
+        if let Record::Checkpoint(checkpoint) = &line.record {
+            self.check(checkpoint, key)?;
+        }
+        (self.seq, self.hash) = (line.seq, frame.hash);
+        Ok(line)
+    }
+
+    /// What the checkpoint that comes next must say.
+    pub(crate) fn checkpoint(&self, segment: u64, key: &ChainKey) -> Checkpoint {
+        let mac = hmac::sign(&key.key, &self.checked(segment));
+        Checkpoint { segment, key_id: key.id.clone(), mac: hex::encode(mac) }
+    }
+
+    fn check(&self, checkpoint: &Checkpoint, key: &ChainKey) -> Result<(), String> {
+        let mac = hex::decode(&checkpoint.mac).unwrap_or_default();
+        let good = checkpoint.key_id == key.id && hmac::verify(&key.key, &self.checked(checkpoint.segment), &mac).is_ok();
+        match good {
+            true => Ok(()),
+            false => Err(format!("the checkpoint of segment {} was not made with key `{}`", checkpoint.segment, key.id)),
+        }
+    }
+
+    fn checked(&self, segment: u64) -> Vec<u8> {
+        [&self.hash[..], &(self.seq + 1).to_le_bytes(), &segment.to_le_bytes(), self.writer.as_bytes()].concat()
+    }
+}
+
+impl std::fmt::Debug for ChainKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChainKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn read(payload: &[u8]) -> Result<Line, String> {
+    let Versioned { v } = serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))?;
+    if v > VERSION {
+        return Err(format!("it was written by a later version of mantlet (records of version {v})"));
+    }
+    serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))
+}

@@ -1,0 +1,203 @@
+//! The journal: append-only, hash-chained, group-committed. The truth; the index is made from it.
+//!
+//! In: masked records under a reservation. Out: bytes that survive the process and the machine.
+//! Refuses: more requests than there is room for, and everything once the disk has failed. There is no way around it.
+//! Deliberately not here: answering questions about the past (`index`).
+
+mod chain;
+mod frame;
+mod queue;
+mod scan;
+mod slot;
+mod writer;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use mantlet_core::record::{AuditId, Cluster, Record};
+use mantlet_core::time::Clock;
+use tokio::sync::watch;
+
+use crate::disk::Disk;
+use crate::keyring::{Begun, Keyring};
+use crate::{StoreFault, random};
+
+pub(crate) use chain::ChainKey;
+pub use queue::Head;
+pub(crate) use queue::Progress;
+use queue::{Pending, Queue};
+pub(crate) use scan::Tail;
+pub use slot::Slot;
+use writer::{Tools, Writer};
+
+/// Sizes of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of a segment; laid out in full before it is written to.
+    pub segment: u64,
+    /// Requests that may be under way at once, watches and logs included.
+    pub requests: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { segment: 16 << 20, requests: 16_384 }
+    }
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    writer_id: String,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Held as long as the journal is written to; the system lets go of it when the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+
+impl Lock {
+    pub(crate) fn take(folder: &Path) -> Result<Self, StoreFault> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder).map_err(|fault| StoreFault::unusable(folder, fault))?;
+        let path = folder.join("lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|fault| StoreFault::unusable(&path, fault))?;
+        file.try_lock().map_err(|_| StoreFault::Locked(folder.to_owned()))?;
+        Ok(Self(file))
+    }
+}
+
+/// Whether anything was ever written to this disk.
+pub(crate) fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
+    let segments = disk.segments().map_err(|fault| StoreFault::Failed(fault.to_string()))?;
+    Ok(if segments.is_empty() { Begun::No } else { Begun::Yes })
+}
+
+impl Journal {
+    /// Reads what there is, mends what a crash left, and starts to write. Blocks on the disk.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        lock: Lock,
+        keyring: &Keyring,
+        sizes: Sizes,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreFault> {
+        let key = ChainKey { id: keyring.chain_key_id().to_owned(), key: keyring.chain_key() };
+        let standing = scan::scan(&*disk, &key)?;
+        let key_ids = vec![keyring.mask_key_id().to_owned(), key.id.clone()];
+        let tools = Tools { disk: disk.clone(), clock: clock.clone(), key, key_ids, segment_size: sizes.segment };
+        let writer = Writer::resume(tools, standing, writer::fresh_id(random::bytes()?)).map_err(failed)?;
+        let queue = Arc::new(Queue::new(sizes.requests, writer.head()));
+        let writer_id = writer.writer_id().to_owned();
+        let thread = write(writer, queue.clone(), lock).map_err(failed)?;
+        Ok(Self { queue, clock, disk, writer_id, thread: Some(thread) })
+    }
+
+    /// Room for one request. To be had before anything of the request can fail; refused, nothing may be done for it.
+    pub fn slot(&self) -> Result<Slot, StoreFault> {
+        let id = writer::audit_id()?;
+        self.queue.reserve()?;
+        Ok(Slot::reserved(self.queue.clone(), self.clock.clone(), id))
+    }
+
+    /// The Audit-ID of a call that Mantlet makes for itself.
+    pub fn own_id(&self) -> Result<AuditId, StoreFault> {
+        Ok(AuditId::own(random::bytes()?))
+    }
+
+    /// Whether new requests have room: what `/readyz` says.
+    pub fn health(&self) -> Result<(), StoreFault> {
+        self.queue.health()
+    }
+
+    /// Which chain this journal writes.
+    pub fn writer_id(&self) -> &str {
+        &self.writer_id
+    }
+
+    /// Up to where the journal is durable.
+    pub fn head(&self) -> Head {
+        self.queue.progress().borrow().head
+    }
+
+    /// Returns once everything that was queued before is durable.
+    pub async fn settled(&self) -> Result<(), StoreFault> {
+        self.pen().settled().await.map(drop)
+    }
+
+    pub(crate) fn pen(&self) -> Pen {
+        Pen(self.queue.clone())
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.queue.progress()
+    }
+
+    pub(crate) fn tail(&self, at: Head) -> Tail {
+        Tail::new(self.disk.clone(), at)
+    }
+
+    /// Writes what waits and ends the chain for now. Slots that are still held are closed as unknown at the next start.
+    pub async fn close(mut self) {
+        self.queue.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}
+
+/// Leave to write records that belong to no request.
+#[derive(Debug, Clone)]
+pub(crate) struct Pen(Arc<Queue>);
+
+impl Pen {
+    pub(crate) fn append(&self, record: &Record, cluster: Option<Cluster>) -> Result<(), StoreFault> {
+        let unwritable = || StoreFault::Failed(String::from("a record cannot be serialized"));
+        let pending = Pending::new(record, cluster, None, true).ok_or_else(unwritable)?;
+        self.0.reserve()?;
+        self.0.push(pending);
+        Ok(())
+    }
+
+    /// Where the journal is durable once everything queued before is.
+    pub(crate) async fn settled(&self) -> Result<Head, StoreFault> {
+        self.0.durable(self.0.latest()).await?;
+        Ok(self.0.progress().borrow().head)
+    }
+}
+
+fn write(writer: Writer, queue: Arc<Queue>, lock: Lock) -> std::io::Result<thread::JoinHandle<()>> {
+    let work = move || {
+        let end = End(queue);
+        writer.run(&end.0);
+        drop(lock);
+    };
+    thread::Builder::new().name(String::from("journal")).spawn(work)
+}
+
+/// Whatever ends the writer, nobody waits for it in vain.
+struct End(Arc<Queue>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.over(StoreFault::Failed(String::from("the writer ended in a panic")));
+        }
+    }
+}
+
+fn failed(fault: std::io::Error) -> StoreFault {
+    StoreFault::Failed(fault.to_string())
+}

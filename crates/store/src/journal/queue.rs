@@ -1,0 +1,289 @@
+//! Between requests and the writer: what waits to be written, how much more may come, and how far the disk has got.
+//!
+//! Bounded by requests: who holds a slot has room for its opening and its close, and nobody else adds records but under a
+//! reservation of their own. Records have a size limit (`core::record`), so memory is bounded too.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mantlet_core::record::{Cluster, Record, RefusedIn};
+use mantlet_core::time::Timestamp;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use crate::StoreFault;
+
+/// Records that nobody waits for are gathered this long: an fdatasync each would cost a read more than the read.
+const GATHER: Duration = Duration::from_millis(4);
+/// How often the writer looks around when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// So many records are worth an fdatasync of their own.
+const ENOUGH: usize = 512;
+/// Refusals without a caller that get records of their own, per second.
+const REFUSALS_IN_FULL: u32 = 50;
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    capacity: usize,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far the disk has got.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    /// Records queued up to this one are durable.
+    pub(crate) ticket: Ticket,
+    pub(crate) head: Head,
+    pub(crate) over: Option<StoreFault>,
+}
+
+/// Where the durable part of a journal ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Head {
+    pub segment: u64,
+    pub offset: u64,
+    /// Of the last record.
+    pub seq: u64,
+}
+
+/// The place of a record in the queue, ascending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// A record on its way, serialized by whoever brought it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) record: Box<RawValue>,
+    /// Whether the room of its request is free again once it is durable.
+    pub(crate) last: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Write { records: Vec<Pending>, upto: Ticket },
+    /// Nothing came for a while.
+    Tick,
+    /// Write these, and no more come.
+    Stop { records: Vec<Pending>, upto: Ticket },
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: Vec<Pending>,
+    next: u64,
+    reserved: usize,
+    /// Somebody waits for the disk.
+    urgent: bool,
+    idle: bool,
+    /// Why no more slots are given out, if so.
+    refuses: Option<StoreFault>,
+    stopping: bool,
+    refusals: Refusals,
+}
+
+#[derive(Debug, Default)]
+struct Refusals {
+    second: i64,
+    in_full: u32,
+    counted: Vec<RefusedIn>,
+}
+
+impl Pending {
+    pub(crate) fn new(record: &Record, cluster: Option<Cluster>, epoch: Option<u64>, last: bool) -> Option<Self> {
+        let record = serde_json::value::to_raw_value(record).ok()?;
+        Some(Self { cluster, epoch, record, last })
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize, head: Head) -> Self {
+        let state = State {
+            waiting: Vec::new(),
+            next: 0,
+            reserved: 0,
+            urgent: false,
+            idle: false,
+            refuses: None,
+            stopping: false,
+            refusals: Refusals::default(),
+        };
+        let (progress, _) = watch::channel(Progress { ticket: Ticket(0), head, over: None });
+        Self { state: Mutex::new(state), wake: Condvar::new(), capacity, progress }
+    }
+
+    /// Room for one more request, or one more record.
+    pub(crate) fn reserve(&self) -> Result<(), StoreFault> {
+        let mut state = self.lock();
+        if let Some(fault) = &state.refuses {
+            return Err(fault.clone());
+        }
+        if state.reserved >= self.capacity {
+            return Err(StoreFault::Full(format!("{} requests are under way", self.capacity)));
+        }
+        state.reserved += 1;
+        Ok(())
+    }
+
+    /// Gives back room that is not needed after all.
+    pub(crate) fn release(&self, count: usize) {
+        let mut state = self.lock();
+        state.reserved = state.reserved.saturating_sub(count);
+    }
+
+    /// Adds a record under a reservation. Never blocks on the disk.
+    pub(crate) fn push(&self, record: Pending) -> Ticket {
+        let mut state = self.lock();
+        state.next += 1;
+        let ticket = Ticket(state.next);
+        state.waiting.push(record);
+        if state.idle || state.waiting.len() == ENOUGH {
+            self.wake.notify_one();
+        }
+        ticket
+    }
+
+    /// Whether a request that had no caller gets records of its own; if not, it is counted and its room is free.
+    pub(crate) fn in_full(&self, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        let in_full = state.refusals.in_full(now.seconds());
+        if !in_full {
+            state.reserved = state.reserved.saturating_sub(1);
+        }
+        in_full
+    }
+
+    /// Returns once the record is durable, or never will be.
+    ///
+    /// # Cancel safety
+    /// The record is written all the same.
+    pub(crate) async fn durable(&self, ticket: Ticket) -> Result<(), StoreFault> {
+        let mut progress = self.progress.subscribe();
+        if progress.borrow().ticket < ticket {
+            self.urge();
+        }
+        let reached = progress.wait_for(|progress| progress.ticket >= ticket || progress.over.is_some()).await;
+        let progress = reached.map_err(|_| StoreFault::Closed)?;
+        match &progress.over {
+            Some(fault) if progress.ticket < ticket => Err(fault.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last record that was queued.
+    pub(crate) fn latest(&self) -> Ticket {
+        Ticket(self.lock().next)
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(crate) fn health(&self) -> Result<(), StoreFault> {
+        match &self.lock().refuses {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        state.refuses.get_or_insert(StoreFault::Closed);
+        self.wake.notify_one();
+    }
+
+    /// For the writer: waits for something to do.
+    pub(crate) fn work(&self, now: impl Fn() -> Timestamp) -> Work {
+        let mut state = self.lock();
+        if state.waiting.is_empty() && !state.stopping {
+            state.idle = true;
+            state = self.wake.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            state.idle = false;
+        }
+        if !(state.waiting.is_empty() || state.urgent || state.stopping || state.waiting.len() >= ENOUGH) {
+            state = self.wake.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.urgent = false;
+        state.count_refusals(now().seconds());
+        let (records, upto) = (std::mem::take(&mut state.waiting), Ticket(state.next));
+        match (state.stopping, records.is_empty()) {
+            (true, _) => Work::Stop { records, upto },
+            (false, false) => Work::Write { records, upto },
+            (false, true) => Work::Tick,
+        }
+    }
+
+    /// For the writer: everything up to `ticket` is durable, `freed` requests have ended.
+    pub(crate) fn written(&self, ticket: Ticket, head: Head, freed: usize) {
+        self.release(freed);
+        self.progress.send_replace(Progress { ticket, head, over: None });
+    }
+
+    /// For the writer: whether there will be room for what comes.
+    pub(crate) fn room(&self, room: Result<(), StoreFault>) {
+        let mut state = self.lock();
+        if !matches!(state.refuses, Some(StoreFault::Closed | StoreFault::Failed(_))) {
+            state.refuses = room.err();
+        }
+    }
+
+    /// For the writer: nothing more will be written.
+    pub(crate) fn over(&self, fault: StoreFault) {
+        let mut state = self.lock();
+        state.refuses = Some(fault.clone());
+        state.waiting = Vec::new();
+        drop(state);
+        self.progress.send_modify(|progress| progress.over = Some(fault));
+    }
+
+    fn urge(&self) {
+        let mut state = self.lock();
+        if !state.urgent {
+            state.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Turns the counts of seconds that are over into a record; all of them at the end.
+    fn count_refusals(&mut self, second: i64) {
+        let over = |counted: &RefusedIn| self.stopping || counted.second < second;
+        let (over, current) = std::mem::take(&mut self.refusals.counted).into_iter().partition(over);
+        self.refusals.counted = current;
+        if Vec::is_empty(&over) {
+            return;
+        }
+        let record = Record::Refusals(mantlet_core::record::Refusals { counted: over });
+        if let Some(pending) = Pending::new(&record, None, None, false) {
+            self.next += 1;
+            self.waiting.push(pending);
+        }
+    }
+}
+
+impl Refusals {
+    fn in_full(&mut self, second: i64) -> bool {
+        if self.second != second {
+            (self.second, self.in_full) = (second, 0);
+        }
+        if self.in_full < REFUSALS_IN_FULL {
+            self.in_full += 1;
+            return true;
+        }
+        match self.counted.last_mut() {
+            Some(last) if last.second == second => last.count += 1,
+            _ => self.counted.push(RefusedIn { second, count: 1 }),
+        }
+        false
+    }
+}
+

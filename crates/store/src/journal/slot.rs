@@ -1,0 +1,152 @@
+//! Room in the journal for one request. Whatever becomes of the request, its slot leaves exactly one event.
+
+use std::sync::Arc;
+
+use mantlet_core::mask::Masked;
+use mantlet_core::record::{AuditId, Closed, Cluster, LookedUp, Opened, Outcome, Record};
+use mantlet_core::time::Clock;
+
+use super::queue::{Pending, Queue, Ticket};
+use crate::StoreFault;
+
+/// Room for the opening and the close of one request; made by `Journal::slot` before anything else of the request can fail.
+///
+/// Dropped without a close, it closes as `Abandoned`.
+///
+/// Only masked records come in:
+///
+/// ```
+/// use mantlet_core::mask::Masked;
+/// use mantlet_core::record::Opened;
+/// fn write(mut slot: mantlet_store::Slot, opened: Masked<Opened>) {
+///     slot.open(opened);
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use mantlet_core::mask::Masked;
+/// use mantlet_core::record::Opened;
+/// fn write(mut slot: mantlet_store::Slot, opened: Opened) {
+///     slot.open(opened);
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "a slot that is dropped records the request as abandoned"]
+pub struct Slot {
+    queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
+    id: AuditId,
+    opening: Opening,
+    lookups: Vec<LookedUp>,
+}
+
+#[derive(Debug)]
+enum Opening {
+    /// Nothing is known of the request.
+    Blank,
+    /// It has no caller (yet): written with its close, or counted with its like.
+    Held(Box<Masked<Opened>>),
+    Queued { ticket: Ticket, cluster: Option<Cluster>, epoch: Option<u64> },
+    Closed,
+}
+
+impl Slot {
+    /// Takes over one reservation of the queue.
+    pub(super) fn reserved(queue: Arc<Queue>, clock: Arc<dyn Clock>, id: AuditId) -> Self {
+        Self { queue, clock, id, opening: Opening::Blank, lookups: Vec::new() }
+    }
+
+    pub fn id(&self) -> &AuditId {
+        &self.id
+    }
+
+    /// Notes a look-up on behalf of this request and names it. `kind` is a word such as `dryRun`.
+    pub fn look_up(&mut self, kind: &'static str) -> AuditId {
+        let id = self.id.lookup(self.lookups.len() + 1);
+        self.lookups.push(LookedUp { audit_id: id.as_str().to_owned(), kind: kind.to_owned(), code: None });
+        id
+    }
+
+    /// Notes the HTTP status with which a look-up was answered.
+    pub fn looked_up(&mut self, id: &AuditId, code: u16) {
+        if let Some(lookup) = self.lookups.iter_mut().find(|lookup| lookup.audit_id == id.as_str()) {
+            lookup.code = Some(code);
+        }
+    }
+
+    /// Queues the opening record, once; later ones are ignored. One without a caller waits for the close.
+    pub fn open(&mut self, opened: Masked<Opened>) {
+        if !matches!(self.opening, Opening::Blank | Opening::Held(_)) {
+            debug_assert!(false, "a request is opened once");
+            return;
+        }
+        debug_assert_eq!(opened.audit_id, self.id.as_str());
+        self.opening = Opening::Held(Box::new(opened));
+        if let Opening::Held(opened) = &self.opening
+            && opened.caller.is_some()
+        {
+            self.queue_opening();
+        }
+    }
+
+    /// Returns once the opening is on disk. An error means that it may never be: nothing may be forwarded.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the record is written all the same, and waiting can begin anew.
+    pub async fn durable(&mut self) -> Result<(), StoreFault> {
+        match self.queue_opening() {
+            Some(ticket) => self.queue.durable(ticket).await,
+            None => Err(StoreFault::Closed),
+        }
+    }
+
+    /// Never fails, never blocks: there is room. The record is durable within milliseconds.
+    pub fn close(mut self, closed: Masked<Closed>) {
+        self.end(closed);
+    }
+
+    fn queue_opening(&mut self) -> Option<Ticket> {
+        match std::mem::replace(&mut self.opening, Opening::Closed) {
+            Opening::Blank => self.push_opening(Opened::blank(&self.id, self.clock.now())),
+            Opening::Held(opened) => self.push_opening(*opened),
+            queued @ Opening::Queued { ticket, .. } => {
+                self.opening = queued;
+                Some(ticket)
+            }
+            Opening::Closed => None,
+        }
+    }
+
+    fn push_opening(&mut self, opened: Masked<Opened>) -> Option<Ticket> {
+        let opened = opened.with_lookups(self.lookups.clone()).into_inner();
+        let (cluster, epoch) = (opened.cluster().cloned(), opened.epoch());
+        let pending = Pending::new(&Record::Opened(opened), cluster.clone(), epoch, false)?;
+        let ticket = self.queue.push(pending);
+        self.opening = Opening::Queued { ticket, cluster, epoch };
+        Some(ticket)
+    }
+
+    fn end(&mut self, closed: Masked<Closed>) {
+        let unnamed = matches!(self.opening, Opening::Blank | Opening::Held(_));
+        if unnamed && !self.queue.in_full(self.clock.now()) {
+            self.opening = Opening::Closed;
+            return;
+        }
+        self.queue_opening();
+        if let Opening::Queued { cluster, epoch, .. } = std::mem::replace(&mut self.opening, Opening::Closed) {
+            let lookups = std::mem::take(&mut self.lookups);
+            let closed = Record::Closed(closed.with_lookups(lookups).into_inner());
+            if let Some(pending) = Pending::new(&closed, cluster, epoch, true) {
+                self.queue.push(pending);
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !matches!(self.opening, Opening::Closed) {
+            self.end(Closed::new(&self.id, self.clock.now(), Outcome::Abandoned, 0));
+        }
+    }
+}

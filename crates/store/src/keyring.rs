@@ -1,0 +1,266 @@
+//! The keys of placeholders, chain and digests: made at the first start, sealed by `storage.keyFile` (AES-256-GCM).
+//!
+//! In: the key file, the folder of the journal. Out: keys by their use, each with an id that stands in what was made with it.
+//! Refuses: a key file that does not open the keyring, and to begin a new keyring beside a journal that another one belongs to.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mantlet_core::mask::MaskKey;
+use mantlet_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{StoreFault, random};
+
+const FILE: &str = "keyring.json";
+/// Bound into the seal, so that no other sealed file passes for a keyring.
+const ABOUT: &[u8] = b"mantlet keyring v1";
+
+/// What a missing key file means: in production a mount that was forgotten, on a developer's machine the first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingKey {
+    Refuse,
+    Create,
+}
+
+/// The current key of each use.
+pub struct Keyring {
+    mask: Key,
+    chain: Key,
+    digest: Key,
+}
+
+struct Key {
+    id: String,
+    bytes: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    v: u32,
+    nonce: String,
+    sealed: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    keys: Vec<WrittenKey>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct WrittenKey {
+    id: String,
+    r#use: Use,
+    key: String,
+    created: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Use {
+    Mask,
+    Chain,
+    Digest,
+}
+
+impl Keyring {
+    /// Opens the keyring in `folder`, or makes it if `begun` says that there is no journal yet.
+    pub(crate) fn open(
+        folder: &Path,
+        key_file: &Path,
+        missing: MissingKey,
+        begun: Begun,
+        now: Timestamp,
+    ) -> Result<Self, StoreFault> {
+        let path = folder.join(FILE);
+        let seal = seal(key_file, missing)?;
+        match std::fs::read(&path) {
+            Ok(text) => Written::unseal(&text, &seal, &path, key_file)?.resolve(),
+            Err(fault) if fault.kind() == ErrorKind::NotFound && begun == Begun::No => {
+                let written = Written::fresh(now)?;
+                write(&path, &written.seal(&seal)?)?;
+                written.resolve()
+            }
+            Err(fault) => Err(StoreFault::unusable(&path, format!("{fault}; the journal beside it was written with its keys"))),
+        }
+    }
+
+    /// For `core::mask::Masker`.
+    pub fn mask_key(&self) -> Result<MaskKey, StoreFault> {
+        MaskKey::new(&self.mask.id, self.mask.bytes).map_err(|fault| StoreFault::Key(fault.to_string()))
+    }
+
+    pub fn mask_key_id(&self) -> &str {
+        &self.mask.id
+    }
+
+    pub fn chain_key_id(&self) -> &str {
+        &self.chain.id
+    }
+
+    pub(crate) fn chain_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.chain.bytes)
+    }
+
+    pub(crate) fn digest_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.digest.bytes)
+    }
+}
+
+/// Whether records have been written in this folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    No,
+    Yes,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = [&self.mask.id, &self.chain.id, &self.digest.id];
+        f.debug_struct("Keyring").field("ids", &ids).finish_non_exhaustive()
+    }
+}
+
+impl Written {
+    fn fresh(now: Timestamp) -> Result<Self, StoreFault> {
+        let keys = [(Use::Mask, 'm'), (Use::Chain, 'c'), (Use::Digest, 'd')];
+        let keys = keys.into_iter().map(|(r#use, letter)| WrittenKey::fresh(r#use, letter, now));
+        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    fn seal(&self, seal: &LessSafeKey) -> Result<Vec<u8>, StoreFault> {
+        let nonce: [u8; NONCE_LEN] = random::bytes()?;
+        let mut text = serde_json::to_vec(self).map_err(|fault| StoreFault::Key(fault.to_string()))?;
+        seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(ABOUT), &mut text)
+            .map_err(|_| StoreFault::Key(String::from("the keyring cannot be sealed")))?;
+        let sealed = Sealed { v: 1, nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(text) };
+        serde_json::to_vec(&sealed).map_err(|fault| StoreFault::Key(fault.to_string()))
+    }
+
+    fn unseal(text: &[u8], seal: &LessSafeKey, path: &Path, key_file: &Path) -> Result<Self, StoreFault> {
+        let broken = |why: &str| StoreFault::unusable(path, why);
+        let sealed: Sealed = serde_json::from_slice(text).map_err(|_| broken("it is no keyring"))?;
+        if sealed.v != 1 {
+            return Err(broken("it was written by a later version of mantlet"));
+        }
+        let nonce = STANDARD.decode(sealed.nonce).ok().and_then(|nonce| <[u8; NONCE_LEN]>::try_from(nonce).ok());
+        let nonce = nonce.ok_or_else(|| broken("it is no keyring"))?;
+        let mut text = STANDARD.decode(sealed.sealed).map_err(|_| broken("it is no keyring"))?;
+        let text = seal.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(ABOUT), &mut text);
+        let text = text.map_err(|_| broken(&format!("`{}` does not open it", key_file.display())))?;
+        serde_json::from_slice(text).map_err(|_| broken("it is no keyring"))
+    }
+
+    fn resolve(&self) -> Result<Keyring, StoreFault> {
+        Ok(Keyring {
+            mask: self.newest(Use::Mask)?,
+            chain: self.newest(Use::Chain)?,
+            digest: self.newest(Use::Digest)?,
+        })
+    }
+
+    fn newest(&self, r#use: Use) -> Result<Key, StoreFault> {
+        let missing = || StoreFault::Key(format!("the keyring has no usable {use:?} key"));
+        let key = self.keys.iter().filter(|key| key.r#use == r#use).max_by_key(|key| key.created).ok_or_else(missing)?;
+        let bytes = STANDARD.decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
+        Ok(Key { id: key.id.clone(), bytes: bytes.ok_or_else(missing)? })
+    }
+}
+
+impl WrittenKey {
+    fn fresh(r#use: Use, letter: char, created: Timestamp) -> Result<Self, StoreFault> {
+        let id = format!("{letter}{}", hex::encode(random::bytes::<4>()?));
+        Ok(Self { id, r#use, key: STANDARD.encode(random::bytes::<32>()?), created })
+    }
+}
+
+fn seal(key_file: &Path, missing: MissingKey) -> Result<LessSafeKey, StoreFault> {
+    let bytes = match (std::fs::read(key_file), missing) {
+        (Ok(bytes), _) => bytes,
+        (Err(fault), MissingKey::Create) if fault.kind() == ErrorKind::NotFound => {
+            let bytes = random::bytes::<32>()?.to_vec();
+            write(key_file, &bytes)?;
+            bytes
+        }
+        (Err(fault), MissingKey::Create | MissingKey::Refuse) => {
+            let hint = format!("head -c 32 /dev/urandom > {}", key_file.display());
+            return Err(StoreFault::unusable(key_file, format!("{fault}\nhint: for a first start: {hint}")));
+        }
+    };
+    if bytes.len() != 32 {
+        return Err(StoreFault::unusable(key_file, format!("it has {} bytes, not 32", bytes.len())));
+    }
+    let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| StoreFault::unusable(key_file, "it is no key"))?;
+    Ok(LessSafeKey::new(key))
+}
+
+/// Whole or not at all, readable by the owner alone, and still there after a crash.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreFault> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let new = path.with_extension("new");
+    let steps = || {
+        std::fs::create_dir_all(folder)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(folder)?.sync_all()
+    };
+    steps().map_err(|fault: std::io::Error| StoreFault::unusable(path, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    fn open(scratch: &Scratch, missing: MissingKey, begun: Begun) -> Result<Keyring, StoreFault> {
+        Keyring::open(scratch.path(), &scratch.path().join("key"), missing, begun, Timestamp::from_seconds(1))
+    }
+
+    #[test]
+    fn a_keyring_is_the_same_at_the_next_start() {
+        let scratch = Scratch::new();
+        let first = open(&scratch, MissingKey::Create, Begun::No).unwrap();
+        let second = open(&scratch, MissingKey::Refuse, Begun::Yes).unwrap();
+        assert_eq!(first.mask.bytes, second.mask.bytes);
+        assert_eq!(first.chain_key_id(), second.chain_key_id());
+        assert_ne!(first.mask.bytes, first.chain.bytes);
+    }
+
+    #[test]
+    fn keys_do_not_show_in_the_files_or_in_debug() {
+        let scratch = Scratch::new();
+        let keyring = open(&scratch, MissingKey::Create, Begun::No).unwrap();
+        let file = std::fs::read_to_string(scratch.path().join(FILE)).unwrap();
+        assert!(!file.contains(&STANDARD.encode(keyring.mask.bytes)) && !file.contains(&keyring.mask.id));
+        assert!(!format!("{keyring:?}").contains(&format!("{:?}", keyring.mask.bytes)));
+    }
+
+    #[test]
+    fn another_key_file_does_not_open_it() {
+        let scratch = Scratch::new();
+        open(&scratch, MissingKey::Create, Begun::No).unwrap();
+        std::fs::write(scratch.path().join("key"), [7; 32]).unwrap();
+        let fault = open(&scratch, MissingKey::Refuse, Begun::Yes).unwrap_err();
+        assert!(fault.to_string().contains("does not open it"), "{fault}");
+    }
+
+    #[test]
+    fn a_missing_key_file_is_refused_where_it_is_required() {
+        let fault = open(&Scratch::new(), MissingKey::Refuse, Begun::No).unwrap_err();
+        assert!(fault.to_string().contains("hint:"), "{fault}");
+    }
+
+    #[test]
+    fn no_new_keyring_is_begun_beside_an_old_journal() {
+        assert!(open(&Scratch::new(), MissingKey::Create, Begun::Yes).is_err());
+    }
+}

@@ -1,0 +1,236 @@
+//! Sessions: one credential's work, from its first request until it is idle or too old.
+//!
+//! In: a recognized caller, a cluster, a point in time. Out: the session that the request belongs to.
+//! Refuses: when a new session cannot be written down.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use mantlet_core::identity::{Caller, Population};
+use mantlet_core::record::{self, Cluster, Record, SessionEnd, SessionEnded, SessionStarted};
+use mantlet_core::time::Timestamp;
+
+use crate::index::LiveSession;
+use crate::journal::Pen;
+use crate::{StoreFault, random};
+
+/// Of people; an agent's are its own.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+const MAX: Duration = Duration::from_secs(8 * 60 * 60);
+/// More are not kept track of: those longest without a request give way.
+const KEPT: usize = 65_536;
+const SWEEP: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub struct Sessions {
+    live: Mutex<Live>,
+    pen: Pen,
+    key: hmac::Key,
+    kept: usize,
+}
+
+/// The session of a request, and when it ends at the latest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionId {
+    name: Arc<str>,
+    ends: Timestamp,
+}
+
+#[derive(Debug)]
+struct Live {
+    by_key: HashMap<String, Session>,
+    swept: Timestamp,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    last_seen: Timestamp,
+    idle: Duration,
+}
+
+/// What tells the sessions of one cluster apart, and how long they last.
+#[derive(Debug, Clone)]
+struct Who<'a> {
+    population: &'static str,
+    agent: &'a str,
+    issuer: &'a str,
+    subject: &'a str,
+    session_key: &'a str,
+    idle: Duration,
+    max: Duration,
+}
+
+impl<'a> Who<'a> {
+    /// One agent's sessions are never another's, whatever the keys say. Within an agent the key alone names the session (a run
+    /// may change its token); a person's sessions are that person's.
+    fn of(caller: &'a Caller) -> Self {
+        let verified = caller.verified();
+        let (issuer, session_key) = (verified.issuer(), caller.session_key());
+        match (verified.population(), caller.agent()) {
+            (Population::Agents, Some(agent)) => {
+                let (idle, max) = (agent.session().idle(), agent.session().max());
+                Self { population: "agents", agent: agent.name(), issuer, subject: "", session_key, idle, max }
+            }
+            (Population::Agents, None) => {
+                let subject = verified.subject();
+                Self { population: "agents", agent: "", issuer, subject, session_key, idle: IDLE, max: MAX }
+            }
+            (Population::People, _) => {
+                let subject = verified.subject();
+                Self { population: "people", agent: "", issuer, subject, session_key, idle: IDLE, max: MAX }
+            }
+        }
+    }
+}
+
+impl SessionId {
+    /// `ses-` and 16 characters of base32.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// Streams of this session end then.
+    pub fn ends(&self) -> Timestamp {
+        self.ends
+    }
+}
+
+impl Sessions {
+    /// Goes on with what was live at the end of the last process.
+    pub(crate) fn resume(known: Vec<LiveSession>, pen: Pen, key: hmac::Key) -> Self {
+        let by_key = known.into_iter().map(|known| {
+            let id = SessionId { name: known.name.into(), ends: known.ends };
+            (known.key, Session { id, last_seen: known.last_seen, idle: known.idle })
+        });
+        let live = Live { by_key: by_key.collect(), swept: Timestamp::from_micros(0) };
+        Self { live: Mutex::new(live), pen, key, kept: KEPT }
+    }
+
+    /// The session of a request that arrives now: the caller's live one, or a new one, which is written to the journal.
+    pub fn touch(&self, caller: &Caller, cluster: &Cluster, now: Timestamp) -> Result<SessionId, StoreFault> {
+        self.enter(&Who::of(caller), || record::Caller::from(caller), cluster, now)
+    }
+
+    fn enter(
+        &self,
+        who: &Who<'_>,
+        caller: impl FnOnce() -> record::Caller,
+        cluster: &Cluster,
+        now: Timestamp,
+    ) -> Result<SessionId, StoreFault> {
+        let key = self.key(who, cluster);
+        let mut live = self.lock();
+        self.sweep_sometimes(&mut live, now)?;
+        if let Some(session) = live.by_key.get_mut(&key) {
+            let Some((at, why)) = session.over(now) else {
+                session.last_seen = session.last_seen.max(now);
+                return Ok(session.id.clone());
+            };
+            self.end(&session.id, at, why)?;
+            live.by_key.remove(&key);
+        }
+        self.make_room(&mut live, now)?;
+        let session = self.start(key.clone(), who, caller(), cluster, now)?;
+        let id = session.id.clone();
+        live.by_key.insert(key, session);
+        Ok(id)
+    }
+
+    /// Writes down which sessions have ended. Also done now and then by `touch`.
+    pub fn sweep(&self, now: Timestamp) -> Result<(), StoreFault> {
+        self.sweep_now(&mut self.lock(), now)
+    }
+
+    /// Tells sessions apart; hashed, because a claim may be in it.
+    fn key(&self, who: &Who<'_>, cluster: &Cluster) -> String {
+        let parts = [&cluster.name, &cluster.uid, who.population, who.agent, who.issuer, who.subject, who.session_key];
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        hex::encode(context.sign())
+    }
+
+    fn start(
+        &self,
+        key: String,
+        who: &Who<'_>,
+        caller: record::Caller,
+        cluster: &Cluster,
+        now: Timestamp,
+    ) -> Result<Session, StoreFault> {
+        let id = SessionId { name: name()?.into(), ends: now.after(who.max) };
+        let started = SessionStarted {
+            session: id.name.to_string(),
+            uid: record::uuid(random::bytes()?),
+            key,
+            caller,
+            at: now,
+            idle: u64::try_from(who.idle.as_micros()).unwrap_or(u64::MAX),
+            ends: id.ends,
+        };
+        self.pen.append(&Record::SessionStarted(started), Some(cluster.clone()))?;
+        Ok(Session { id, last_seen: now, idle: who.idle })
+    }
+
+    fn end(&self, id: &SessionId, at: Timestamp, why: SessionEnd) -> Result<(), StoreFault> {
+        let ended = SessionEnded { session: id.name.to_string(), at, why };
+        self.pen.append(&Record::SessionEnded(ended), None)?;
+        Ok(())
+    }
+
+    fn sweep_sometimes(&self, live: &mut Live, now: Timestamp) -> Result<(), StoreFault> {
+        match now.since(live.swept) >= SWEEP {
+            true => self.sweep_now(live, now),
+            false => Ok(()),
+        }
+    }
+
+    fn sweep_now(&self, live: &mut Live, now: Timestamp) -> Result<(), StoreFault> {
+        live.swept = now;
+        let over = live.by_key.iter().filter_map(|(key, session)| Some((key.clone(), session.over(now)?)));
+        for (key, (at, why)) in over.collect::<Vec<_>>() {
+            if let Some(session) = live.by_key.get(&key) {
+                self.end(&session.id, at, why)?;
+                live.by_key.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_room(&self, live: &mut Live, now: Timestamp) -> Result<(), StoreFault> {
+        if live.by_key.len() < self.kept {
+            return Ok(());
+        }
+        let oldest = live.by_key.iter().min_by_key(|(_, session)| session.last_seen).map(|(key, _)| key.clone());
+        if let Some(session) = oldest.and_then(|key| live.by_key.remove(&key)) {
+            self.end(&session.id, now, SessionEnd::Evicted)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// When and why it ended, if it has.
+    fn over(&self, now: Timestamp) -> Option<(Timestamp, SessionEnd)> {
+        if now >= self.id.ends {
+            return Some((self.id.ends, SessionEnd::MaxAge));
+        }
+        (now.since(self.last_seen) > self.idle).then(|| (self.last_seen.after(self.idle), SessionEnd::Idle))
+    }
+}
+
+/// RFC 4648 6, in lower case: object names are.
+fn name() -> Result<String, StoreFault> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let letters = random::bytes::<16>()?.map(|byte| char::from(ALPHABET[usize::from(byte & 31)]));
+    Ok(format!("ses-{}", String::from_iter(letters)))
+}
