@@ -1,0 +1,73 @@
+package oracle
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func asked(t *testing.T, questions ...string) []answer {
+	t.Helper()
+	var out bytes.Buffer
+	if err := Serve(strings.NewReader(strings.Join(questions, "\n")), &out); err != nil {
+		t.Fatal(err)
+	}
+	var answers []answer
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		var a answer
+		if err := decoder.Decode(&a); err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	if len(answers) != len(questions) {
+		t.Fatalf("%d answers to %d questions", len(answers), len(questions))
+	}
+	return answers
+}
+
+func TestAWatchOfOneNameHasThatName(t *testing.T) {
+	a := asked(t, `{"id":7,"op":"requestinfo","method":"GET","url":"/api/v1/namespaces/d/pods?watch=1&fieldSelector=metadata.name%3Dweb"}`)[0]
+	if a.Error != "" || string(a.ID) != "7" {
+		t.Fatalf("answered %+v", a)
+	}
+	if a.Attributes.Verb != "watch" || a.Attributes.Name != "web" || a.Attributes.Namespace != "d" {
+		t.Errorf("attributes %+v", a.Attributes)
+	}
+}
+
+func TestAnObjectSurvivesEveryEncoding(t *testing.T) {
+	const secret = `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"s"},"data":{"a":"aGk="}}`
+	for _, encoding := range []string{"protobuf", "cbor", "yaml", "json"} {
+		encoded := asked(t, `{"op":"encode","to":"`+encoding+`","json":`+secret+`}`)[0]
+		data, err := json.Marshal(encoded.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded := asked(t, `{"op":"decode","data":`+string(data)+`}`)[0]
+		if decoded.Error != "" || decoded.From != encoding || string(decoded.JSON) != secret {
+			t.Errorf("%s: got %s from %s (%s)", encoding, decoded.JSON, decoded.From, decoded.Error)
+		}
+	}
+}
+
+func TestAWatchStreamIsSplitIntoItsEvents(t *testing.T) {
+	const stream = `{"type":"ADDED","object":{"kind":"Pod","apiVersion":"v1"}}` + "\n" + `{"type":"DELETED","object":{"kind":"Pod","apiVersion":"v1"}}`
+	data, err := json.Marshal([]byte(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := asked(t, `{"op":"frames","contentType":"application/json;stream=watch","data":`+string(data)+`}`)[0]
+	if a.Error != "" || len(a.Frames) != 2 || a.Frames[1].Type != "DELETED" {
+		t.Errorf("answered %+v", a)
+	}
+}
+
+func TestWhatItCannotAnswerIsAnError(t *testing.T) {
+	for _, a := range asked(t, `{"op":"sing"}`, `{"op":"decode","data":"AAAA"}`, `{"op":"requestinfo","method":"GET","url":"no path"}`) {
+		if a.Error == "" {
+			t.Errorf("answered %+v", a)
+		}
+	}
+}
