@@ -13,7 +13,7 @@ import (
 func init() {
 	register("kubectl", func() {
 		// Only the verbosity of client-go's own log depends on it.
-		_ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
+		_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
 		if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
 		}
