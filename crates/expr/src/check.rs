@@ -187,9 +187,16 @@ impl<'c> Check<'c> {
                 ),
             );
         }
+        if select.test {
+            // A variable whose expression failed must not look like one that says no.
+            return self.fault(
+                id,
+                format!("`variables.{name}` is always defined, `has()` does not apply"),
+            );
+        }
         self.named.roots.insert(VARIABLES.to_owned());
         self.named.variables.insert(name.clone());
-        if select.test { Ty::Bool } else { Ty::Any }
+        Ty::Any
     }
 
     fn comprehension(&mut self, c: &'c ComprehensionExpr) -> Ty {
@@ -398,7 +405,13 @@ impl<'c> Check<'c> {
 
     fn place(&self, id: u64) -> (usize, usize) {
         let offset = self.at.offset_for(id).map_or(0, |(start, _)| start as usize);
-        let before: Vec<char> = self.at.source.chars().take(offset).collect();
+        let before: Vec<char> = self
+            .at
+            .source
+            .char_indices()
+            .take_while(|(byte, _)| *byte < offset)
+            .map(|(_, c)| c)
+            .collect();
         let line = before.iter().filter(|c| **c == '\n').count() + 1;
         (line, before.iter().rev().take_while(|c| **c != '\n').count() + 1)
     }
@@ -440,7 +453,7 @@ fn spells(e: &IdedExpr, name: &str) -> bool {
 }
 
 fn result_of(name: &str, a: Ty, b: Ty) -> Option<Ty> {
-    use Ty::{Any, Bytes, Duration, List, Quantity, Sum, Text, Timestamp};
+    use Ty::{Bytes, Duration, List, Quantity, Sum, Text, Timestamp};
     let unknown = |ty: Ty| !ty.is_known();
     if name == op::MODULO && (a == Ty::Double || b == Ty::Double) {
         return None;
@@ -462,7 +475,6 @@ fn result_of(name: &str, a: Ty, b: Ty) -> Option<Ty> {
                 _ => None,
             }
         }
-        (Any, _) | (_, Any) => Some(Sum),
         _ => None,
     }
 }

@@ -106,13 +106,11 @@ pub(crate) fn to_json(value: &dyn Val) -> Result<Value, String> {
         BuiltinRef::String(s) => return Ok(Value::String(s.inner().to_owned())),
         BuiltinRef::List(list) => return list.inner().iter().map(|v| to_json(v.as_ref())).collect(),
         BuiltinRef::Map(map) => {
-            let entry = |(k, v): (&CelMapKey<'_>, &Box<dyn Val + '_>)| Ok((key_text(k), to_json(v.as_ref())?));
-            return map
-                .inner()
-                .iter()
-                .map(entry)
-                .collect::<Result<_, String>>()
-                .map(Value::Object);
+            let mut fields = serde_json::Map::new();
+            for (key, value) in map.inner() {
+                fields.insert(key_text(key), to_json(value.as_ref())?);
+            }
+            return Ok(Value::Object(fields));
         }
         _ => {}
     }
@@ -140,7 +138,7 @@ fn key_text(key: &CelMapKey<'_>) -> String {
     }
 }
 
-fn mark<'b>(value: &'b dyn Val) -> Option<&'b Mark> {
+fn mark(value: &dyn Val) -> Option<&Mark> {
     value.as_any()?.downcast_ref::<Mark>()
 }
 

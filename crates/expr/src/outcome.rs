@@ -55,8 +55,9 @@ pub(crate) fn evaluate(
     roots: &BTreeSet<String>,
     wants: Wants,
     bindings: &Bindings<'_>,
-    meter: Meter,
+    source: &str,
 ) -> Result<Outcome, EvalFault> {
+    let meter = Meter::new();
     let absent = Absent::among(roots, bindings);
     let mut context = Context::with_env(Arc::clone(&LIBRARY));
     context.add_variable_as_val(METER, Box::new(meter.clone()));
@@ -79,7 +80,7 @@ pub(crate) fn evaluate(
         Ok(value) => outcome(value, wants),
         Err(fault) => Err(absent
             .found()
-            .map_or_else(|| EvalFault::Failed(told(&fault)), EvalFault::Absent)),
+            .map_or_else(|| EvalFault::Failed(told(&fault, source)), EvalFault::Absent)),
     }
 }
 
@@ -136,12 +137,14 @@ impl VariableResolver for Absent<'_> {
 }
 
 /// The fault without the values that the interpreter puts into most of its own texts.
-fn told(fault: &ExecutionError) -> String {
+fn told(fault: &ExecutionError, source: &str) -> String {
     match fault {
         // Ours: see `functions::refused`.
         ExecutionError::InternalError(why) => why.clone(),
-        ExecutionError::NoSuchKey(key) => format!("no such key: `{}`", key.chars().take(128).collect::<String>()),
-        ExecutionError::NoSuchOverload(overload) => plain(&overload.to_string()),
+        // A key that was computed may be a secret; one that the source spells is none.
+        ExecutionError::NoSuchKey(key) if source.contains(key.as_str()) => format!("no such key: `{key}`"),
+        ExecutionError::NoSuchKey(_) => "no such key".into(),
+        ExecutionError::NoSuchOverload(overload) => overload.to_string(),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` is not known"),
         ExecutionError::ValuesNotComparable(a, b) => format!("cannot compare {} with {}", a.type_of(), b.type_of()),
         ExecutionError::UnsupportedBinaryOperator(op, a, b) => {
@@ -155,9 +158,4 @@ fn told(fault: &ExecutionError) -> String {
         ExecutionError::UnsupportedKeyType(value) => format!("{} is no key", value.type_of()),
         _ => "the expression failed on these values".into(),
     }
-}
-
-/// Without the meter and the names that the guard put in.
-fn plain(text: &str) -> String {
-    text.replace("(meter, ", "(").replace("'@", "'")
 }

@@ -9,7 +9,6 @@ use crate::bindings::Bindings;
 use crate::check::{check, depth};
 use crate::functions::LIBRARY;
 use crate::guard::{Guarded, guard};
-use crate::meter::Meter;
 use crate::outcome::{EvalFault, Outcome, evaluate};
 use crate::{MAX_DEPTH, MAX_SOURCE};
 
@@ -18,6 +17,11 @@ pub(crate) const VARIABLES: &str = "variables";
 /// The parser recurses with the source: 2,000 times `+` overflow the 2 MiB of an ordinary thread, and that aborts
 /// the process.
 const PARSER_STACK: usize = 64 << 20;
+/// Levels of the guarded tree that are evaluated on the caller's stack. The interpreter takes 40 KB for each without
+/// optimization (measured), so these stay under 1 MiB; deeper trees get a thread with a stack of their own.
+const INLINE_DEPTH: usize = 24;
+/// Enough for 100 levels and the three more that the guard can make of each.
+const DEEP_STACK: usize = 32 << 20;
 
 /// Which names an expression may use at its top level. `now` among the roots is a timestamp.
 #[derive(Debug, Clone)]
@@ -109,6 +113,7 @@ pub struct Program {
     roots: BTreeSet<String>,
     variables: BTreeSet<String>,
     guarded: Guarded,
+    deep: bool,
 }
 
 impl Program {
@@ -120,18 +125,8 @@ impl Program {
                 source.len()
             )));
         }
-        let compile = || catch_unwind(AssertUnwindSafe(|| compile(env, source, wants)));
-        let compiled = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new()
-                .name("expression".into())
-                .stack_size(PARSER_STACK);
-            thread.spawn_scoped(scope, compile).map(|thread| thread.join())
-        });
-        match compiled {
-            Ok(Ok(Ok(result))) => result,
-            Ok(Ok(Err(_)) | Err(_)) => Err(Fault::whole("the compiler failed on this expression")),
-            Err(fault) => Err(Fault::whole(format!("no thread to parse in: {fault}"))),
-        }
+        let compiled = on_stack(PARSER_STACK, || compile(env, source, wants));
+        compiled.unwrap_or_else(|fault| Err(Fault::whole(format!("the compiler {fault}"))))
     }
 
     pub fn source(&self) -> &str {
@@ -160,17 +155,39 @@ impl Program {
 
     /// Pure: the same bindings give the same result. The budget is this evaluation's own.
     pub fn evaluate(&self, bindings: &Bindings<'_>) -> Result<Outcome, EvalFault> {
-        let run = AssertUnwindSafe(|| evaluate(&self.guarded, &self.roots, self.wants, bindings, Meter::new()));
-        catch_unwind(run).unwrap_or_else(|_| Err(EvalFault::Failed("the evaluator failed on these values".into())))
+        let run = || evaluate(&self.guarded, &self.roots, self.wants, bindings, &self.source);
+        let outcome = if self.deep {
+            on_stack(DEEP_STACK, run)
+        } else {
+            caught(run)
+        };
+        outcome.unwrap_or_else(|fault| Err(EvalFault::Failed(format!("the evaluator {fault}"))))
     }
 }
 
+/// A stack overflow aborts the process and cannot be caught, so what recurses deep runs where there is room.
+fn on_stack<T: Send>(bytes: usize, run: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("expression".into()).stack_size(bytes);
+        let thread = thread
+            .spawn_scoped(scope, || caught(run))
+            .map_err(|fault| format!("got no thread: {fault}"))?;
+        thread.join().unwrap_or_else(|_| Err(FAILED.into()))
+    })
+}
+
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| FAILED.into())
+}
+
+const FAILED: &str = "failed on this expression";
+
 fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec<Fault>> {
     let parsed = LIBRARY.compile(source).map_err(faults)?;
-    let depth = depth(parsed.expression());
-    if depth > MAX_DEPTH {
+    let levels = depth(parsed.expression());
+    if levels > MAX_DEPTH {
         return Err(Fault::whole(format!(
-            "nests {depth} levels deep, an expression may have {MAX_DEPTH}"
+            "nests {levels} levels deep, an expression may have {MAX_DEPTH}"
         )));
     }
     let named = check(env, parsed.expression(), parsed.source_info(), wants)?;
@@ -180,6 +197,7 @@ fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec
         wants,
         roots: named.roots,
         variables: named.variables,
+        deep: depth(&guarded.expression) > INLINE_DEPTH,
         guarded,
     })
 }

@@ -1,5 +1,11 @@
 //! Expressions and values that try to take the process down, its time or its memory.
 
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that cannot compile its case must fail"
+)]
+
 use std::time::{Duration, Instant};
 
 use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Wants};
@@ -17,6 +23,16 @@ fn run(source: &str, object: &Value) -> Result<Outcome, EvalFault> {
     program.evaluate(&bindings)
 }
 
+/// What counts is to get here; `!!!!true` and long `&&` chains are fine.
+fn survives(source: &str) {
+    if let Ok(program) = Program::compile(&env(), source, Wants::Any) {
+        let object = json!({"a": 1});
+        let mut bindings = Bindings::new(None);
+        bindings.bind("object", &object);
+        let _ = program.evaluate(&bindings);
+    }
+}
+
 fn refused(source: &str) -> String {
     Program::compile(&env(), source, Wants::Any)
         .map(|_| ())
@@ -26,12 +42,12 @@ fn refused(source: &str) -> String {
 }
 
 #[test]
-fn long_chains_and_deep_nests_are_refused_and_do_not_abort() {
+fn long_chains_and_deep_nests_do_not_abort() {
     for chain in [
         "1+", "1==", "true&&", "true||", "[1]+", "x.", "!", "-", "(", "[", "{1:", "a?b:", "f(", "a[", "a.?b", "'",
     ] {
         for times in [150, 600, 4096 / chain.len() - 1] {
-            assert!(!refused(&format!("{}1", chain.repeat(times))).is_empty());
+            survives(&format!("{}1", chain.repeat(times)));
         }
     }
     let parens = format!("{}1{}", "(".repeat(2000), ")".repeat(2000));
@@ -51,25 +67,28 @@ fn a_source_over_four_kibibytes_is_refused_before_it_is_parsed() {
 
 #[test]
 fn the_deepest_tree_allowed_runs_on_a_small_stack() {
-    // Each of these grows with every wrapper that the guard adds.
-    let texts = format!("{}object.a", "object.a + ".repeat(97));
-    let lists = format!("{}object.a{}", "[".repeat(90), "]".repeat(90));
-    let calls = format!("object.a{}", ".lowerAscii()".repeat(97));
-    let (mut maps, mut wrapped) = ("object.a".to_owned(), 0);
-    while Program::compile(&env(), &format!("[{maps}].map(x, x)"), Wants::Any).is_ok() {
-        (maps, wrapped) = (format!("[{maps}].map(x, x)"), wrapped + 1);
-    }
-    assert!(wrapped > 10);
-    for source in [texts, lists, calls, maps] {
-        let run = move || run(&source, &json!({"a": "x"})).is_ok();
-        assert!(
-            std::thread::Builder::new()
-                .stack_size(1 << 20)
-                .spawn(run)
-                .unwrap()
-                .join()
-                .unwrap()
-        );
+    let forms: [fn(usize) -> String; 5] = [
+        |n| format!("{}object.a", "object.a + ".repeat(n)),
+        |n| format!("{}object.a{}", "[".repeat(n), "]".repeat(n)),
+        |n| format!("object.a{}", ".lowerAscii()".repeat(n)),
+        |n| (0..n).fold("object.a".to_owned(), |inner, _| format!("[{inner}].map(x, x)")),
+        |n| (0..n).fold("object.a".to_owned(), |inner, _| format!("[1].map(x, {inner})")),
+    ];
+    for form in forms {
+        // Up to the deepest that is allowed, and each step where evaluation moves to a stack of its own.
+        let allowed = |n: &usize| Program::compile(&env(), &form(*n), Wants::Any).is_ok();
+        let deepest = (20..100).rev().find(allowed).unwrap();
+        for n in (1..16).chain([deepest]) {
+            let run = move || run(&form(n), &json!({"a": "x"})).is_ok();
+            assert!(
+                std::thread::Builder::new()
+                    .stack_size(1 << 20)
+                    .spawn(run)
+                    .unwrap()
+                    .join()
+                    .unwrap()
+            );
+        }
     }
 }
 
@@ -90,7 +109,7 @@ fn what_costs_too_much_is_cut_off_soon() {
                 )
             })
             .collect();
-        format!("size({open}v{}{})", times - 1, ")".repeat(times))
+        format!("{open}v{}{} == [1]", times - 1, ")".repeat(times))
     };
     for source in [
         "object.l.all(a, object.l.all(b, object.l.all(c, true)))",
@@ -129,19 +148,12 @@ fn what_costs_too_much_is_cut_off_soon() {
         &doubled("object.text", "_ + _", 16),
         &doubled("object.m", "[_, _]", 16),
         &doubled("object.m", "{'a': _, 'b': _}", 16),
-        &doubled("'xxxxxxxxxxxxxxxx'", "[_ + _, _ + _][0]", 8)
-            .replace("xxxxxxxx", &"x".repeat(400))
-            .replace("size(", "size(object.text + "),
+        &doubled("object.text", "[_ + _, _ + _][0]", 8),
     ] {
         let began = Instant::now();
         let fault = run(source, &object);
         let spent = began.elapsed();
-        let cheap = source.starts_with("size(") && fault.is_ok();
-        assert!(
-            cheap || fault == Err(EvalFault::OverBudget),
-            "{source}: {:?}",
-            fault.map(|_| ())
-        );
+        assert!(fault == Err(EvalFault::OverBudget), "{source}: {:?}", fault.map(|_| ()));
         assert!(spent < Duration::from_secs(10), "{source}: {spent:?}");
     }
 }
@@ -339,7 +351,7 @@ fn expression() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_expression_panics_or_runs_on(source in expression()) {
@@ -349,7 +361,7 @@ proptest! {
             let mut bindings = Bindings::new(Some(std::time::SystemTime::UNIX_EPOCH));
             bindings.bind("object", &object);
             let first = program.evaluate(&bindings);
-            prop_assert_ne!(&first, &Err(EvalFault::Failed("the evaluator failed on these values".into())), "{}", wrapped);
+            prop_assert_ne!(&first, &Err(EvalFault::Failed("the evaluator failed on this expression".into())), "{}", wrapped);
             prop_assert_eq!(first, program.evaluate(&bindings));
         }
     }
@@ -358,7 +370,7 @@ proptest! {
     fn no_text_panics_the_compiler(source in "[ -~\\n]{0,60}|(object|\\.|\\(|\\)|'|\\[|\\]|\\?|==|&&|has|map|x|,| |ä|\u{0}){0,40}") {
         if let Err(faults) = Program::compile(&env(), &source, Wants::Any) {
             prop_assert!(!faults.is_empty());
-            prop_assert!(faults.iter().all(|f| f.line > 0 && f.column > 0 && f.message != "the compiler failed on this expression"), "{:?}", faults);
+            prop_assert!(faults.iter().all(|f| f.line > 0 && f.column > 0 && !f.message.starts_with("the compiler")), "{:?}", faults);
         }
     }
 }
