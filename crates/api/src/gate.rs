@@ -142,6 +142,11 @@ impl Kind for SessionEvent {
 
 impl<T: Kind> List<T> {
     pub fn new(items: Vec<T>, metadata: ListMetadata) -> Self {
-        Self { api_version: API_VERSION.to_owned(), kind: T::LIST_KIND.to_owned(), metadata, items }
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: T::LIST_KIND.to_owned(),
+            metadata,
+            items,
+        }
     }
 }

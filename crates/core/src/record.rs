@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::identity::{self, Population};
+use crate::law;
 use crate::mask::{self, Masked};
 use crate::time::Timestamp;
 
@@ -173,15 +174,30 @@ pub struct ObjectRef {
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     pub decision: Decision,
-    /// Rules that had a say, as `policy/rule=action`.
+    /// Rules that spoke against the request, whatever became of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub applied: Vec<String>,
+    pub applied: Vec<Applied>,
+    /// One word, where the request was not allowed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
+    pub rule: String,
+    /// `Deny`, `RequireApproval`, `Warn`.
+    pub action: String,
+    /// `enforce`, `warn`, `audit`.
+    pub strength: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// `violated`, or what kept the rule from being judged.
+    pub because: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -458,6 +474,67 @@ impl From<&identity::Caller> for Caller {
     }
 }
 
+impl From<&law::ClusterRef> for Cluster {
+    fn from(cluster: &law::ClusterRef) -> Self {
+        Self { name: cluster.name.clone(), uid: cluster.uid.clone() }
+    }
+}
+
+impl From<&law::Judgment> for Verdict {
+    fn from(judgment: &law::Judgment) -> Self {
+        let said = match &judgment.verdict {
+            law::Verdict::Allow(_) => Self::bare(Decision::Allow, "", ""),
+            law::Verdict::Hold(question) => Self::bare(Decision::Hold, "ApprovalRequired", &question.message),
+            law::Verdict::Deny(denial) => Self::from(denial),
+        };
+        let applied = judgment.applied.iter().map(Applied::from).collect();
+        let warnings = judgment.warnings.iter().map(|text| mask::text(text).into_inner()).collect();
+        Self { applied, warnings, ..said }.cut()
+    }
+}
+
+/// Of a caller whom the law does not recognize: no rule was asked.
+impl From<&law::Denial> for Verdict {
+    fn from(denial: &law::Denial) -> Self {
+        let reason = match &denial.reason {
+            law::DenialReason::NotRecognized => "NotRecognized",
+            law::DenialReason::ScopeDenied => "ScopeDenied",
+            law::DenialReason::SelfProtection => "SelfProtection",
+            law::DenialReason::PolicyDenied => "PolicyDenied",
+            law::DenialReason::Upstream { .. } => "Upstream",
+        };
+        Self::bare(Decision::Deny, reason, &denial.message)
+    }
+}
+
+impl From<&law::Applied> for Applied {
+    fn from(applied: &law::Applied) -> Self {
+        let action = match applied.action {
+            law::ValidationAction::Warn => "Warn",
+            law::ValidationAction::RequireApproval => "RequireApproval",
+            law::ValidationAction::Deny => "Deny",
+        };
+        let strength = match applied.strength {
+            law::Strength::Audit => "audit",
+            law::Strength::Warn => "warn",
+            law::Strength::Enforce => "enforce",
+        };
+        let because = match &applied.because {
+            law::Because::Violated => String::from("violated"),
+            law::Because::Erred(why) => format!("erred: {}", *mask::text(why)),
+            law::Because::Blind(why) => format!("blind: {}", *mask::text(why)),
+        };
+        let message = cut(&mask::text(&applied.message), TEXT_LIMIT);
+        Self {
+            rule: applied.rule.to_string(),
+            action: action.to_owned(),
+            strength: strength.to_owned(),
+            message,
+            because: cut(&because, TEXT_LIMIT),
+        }
+    }
+}
+
 impl From<&crate::action::ResourceRef> for ObjectRef {
     fn from(resource: &crate::action::ResourceRef) -> Self {
         Self {
@@ -499,13 +576,18 @@ impl ObjectRef {
 }
 
 impl Verdict {
+    fn bare(decision: Decision, reason: &str, message: &str) -> Self {
+        let message = cut(&mask::text(message), TEXT_LIMIT);
+        Self { decision, applied: Vec::new(), reason: reason.to_owned(), message, warnings: Vec::new() }
+    }
+
     fn cut(self) -> Self {
         Self {
-            decision: self.decision,
-            applied: cut_all(self.applied),
+            applied: self.applied.into_iter().take(LIST_LIMIT).collect(),
             reason: cut(&self.reason, TEXT_LIMIT),
             message: cut(&self.message, TEXT_LIMIT),
             warnings: cut_all(self.warnings),
+            decision: self.decision,
         }
     }
 }

@@ -48,7 +48,10 @@ impl Disk for Folder {
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|name| name.parse().ok());
+            let number: Option<u64> = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(SUFFIX))
+                .and_then(|name| name.parse().ok());
             numbers.extend(number);
         }
         numbers.sort_unstable();
@@ -76,7 +79,9 @@ impl Disk for Folder {
     }
 
     fn open(&self, number: u64) -> io::Result<Box<dyn Segment>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(true).open(self.segment(number))?))
+        Ok(Box::new(
+            OpenOptions::new().read(true).write(true).open(self.segment(number))?,
+        ))
     }
 }
 
@@ -120,7 +125,10 @@ struct FaultySegment {
 
 impl FaultyDisk {
     pub fn new(path: &Path) -> Self {
-        Self { folder: Folder::new(path), switches: Arc::default() }
+        Self {
+            folder: Folder::new(path),
+            switches: Arc::default(),
+        }
     }
 
     pub fn switches(&self) -> Arc<Switches> {
@@ -165,7 +173,10 @@ impl Disk for FaultyDisk {
     }
 
     fn open(&self, number: u64) -> io::Result<Box<dyn Segment>> {
-        Ok(Box::new(FaultySegment { segment: self.folder.open(number)?, switches: self.switches.clone() }))
+        Ok(Box::new(FaultySegment {
+            segment: self.folder.open(number)?,
+            switches: self.switches.clone(),
+        }))
     }
 }
 

@@ -24,7 +24,9 @@ pub enum StoreFault {
     Unusable { path: PathBuf, why: String },
     #[error("{0}")]
     Key(String),
-    #[error("the database `{database}` is not supported yet: postgres comes later\nhint: set `storage.database` to sqlite:///path/to/mantlet.db")]
+    #[error(
+        "the database `{database}` is not supported yet: postgres comes later\nhint: set `storage.database` to sqlite:///path/to/mantlet.db"
+    )]
     Unsupported { database: String },
     #[error("the index cannot be used: {0}")]
     Index(String),
@@ -35,7 +37,10 @@ pub enum StoreFault {
 
 impl StoreFault {
     pub(crate) fn unusable(path: &std::path::Path, why: impl ToString) -> Self {
-        Self::Unusable { path: path.to_owned(), why: why.to_string() }
+        Self::Unusable {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
     }
 }
 

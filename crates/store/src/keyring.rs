@@ -88,7 +88,10 @@ impl Keyring {
                 write(&path, &written.seal(&seal)?)?;
                 written.resolve()
             }
-            Err(fault) => Err(StoreFault::unusable(&path, format!("{fault}; the journal beside it was written with its keys"))),
+            Err(fault) => Err(StoreFault::unusable(
+                &path,
+                format!("{fault}; the journal beside it was written with its keys"),
+            )),
         }
     }
 
@@ -131,8 +134,12 @@ impl fmt::Debug for Keyring {
 impl Written {
     fn fresh(now: Timestamp) -> Result<Self, StoreFault> {
         let keys = [(Use::Mask, 'm'), (Use::Chain, 'c'), (Use::Digest, 'd')];
-        let keys = keys.into_iter().map(|(r#use, letter)| WrittenKey::fresh(r#use, letter, now));
-        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+        let keys = keys
+            .into_iter()
+            .map(|(r#use, letter)| WrittenKey::fresh(r#use, letter, now));
+        Ok(Self {
+            keys: keys.collect::<Result<_, _>>()?,
+        })
     }
 
     fn seal(&self, seal: &LessSafeKey) -> Result<Vec<u8>, StoreFault> {
@@ -140,7 +147,11 @@ impl Written {
         let mut text = serde_json::to_vec(self).map_err(|fault| StoreFault::Key(fault.to_string()))?;
         seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(ABOUT), &mut text)
             .map_err(|_| StoreFault::Key(String::from("the keyring cannot be sealed")))?;
-        let sealed = Sealed { v: 1, nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(text) };
+        let sealed = Sealed {
+            v: 1,
+            nonce: STANDARD.encode(nonce),
+            sealed: STANDARD.encode(text),
+        };
         serde_json::to_vec(&sealed).map_err(|fault| StoreFault::Key(fault.to_string()))
     }
 
@@ -150,7 +161,10 @@ impl Written {
         if sealed.v != 1 {
             return Err(broken("it was written by a later version of mantlet"));
         }
-        let nonce = STANDARD.decode(sealed.nonce).ok().and_then(|nonce| <[u8; NONCE_LEN]>::try_from(nonce).ok());
+        let nonce = STANDARD
+            .decode(sealed.nonce)
+            .ok()
+            .and_then(|nonce| <[u8; NONCE_LEN]>::try_from(nonce).ok());
         let nonce = nonce.ok_or_else(|| broken("it is no keyring"))?;
         let mut text = STANDARD.decode(sealed.sealed).map_err(|_| broken("it is no keyring"))?;
         let text = seal.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(ABOUT), &mut text);
@@ -168,16 +182,29 @@ impl Written {
 
     fn newest(&self, r#use: Use) -> Result<Key, StoreFault> {
         let missing = || StoreFault::Key(format!("the keyring has no usable {use:?} key"));
-        let key = self.keys.iter().filter(|key| key.r#use == r#use).max_by_key(|key| key.created).ok_or_else(missing)?;
+        let key = self
+            .keys
+            .iter()
+            .filter(|key| key.r#use == r#use)
+            .max_by_key(|key| key.created)
+            .ok_or_else(missing)?;
         let bytes = STANDARD.decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
-        Ok(Key { id: key.id.clone(), bytes: bytes.ok_or_else(missing)? })
+        Ok(Key {
+            id: key.id.clone(),
+            bytes: bytes.ok_or_else(missing)?,
+        })
     }
 }
 
 impl WrittenKey {
     fn fresh(r#use: Use, letter: char, created: Timestamp) -> Result<Self, StoreFault> {
         let id = format!("{letter}{}", hex::encode(random::bytes::<4>()?));
-        Ok(Self { id, r#use, key: STANDARD.encode(random::bytes::<32>()?), created })
+        Ok(Self {
+            id,
+            r#use,
+            key: STANDARD.encode(random::bytes::<32>()?),
+            created,
+        })
     }
 }
 
@@ -191,11 +218,17 @@ fn seal(key_file: &Path, missing: MissingKey) -> Result<LessSafeKey, StoreFault>
         }
         (Err(fault), MissingKey::Create | MissingKey::Refuse) => {
             let hint = format!("head -c 32 /dev/urandom > {}", key_file.display());
-            return Err(StoreFault::unusable(key_file, format!("{fault}\nhint: for a first start: {hint}")));
+            return Err(StoreFault::unusable(
+                key_file,
+                format!("{fault}\nhint: for a first start: {hint}"),
+            ));
         }
     };
     if bytes.len() != 32 {
-        return Err(StoreFault::unusable(key_file, format!("it has {} bytes, not 32", bytes.len())));
+        return Err(StoreFault::unusable(
+            key_file,
+            format!("it has {} bytes, not 32", bytes.len()),
+        ));
     }
     let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| StoreFault::unusable(key_file, "it is no key"))?;
     Ok(LessSafeKey::new(key))
@@ -207,7 +240,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreFault> {
     let new = path.with_extension("new");
     let steps = || {
         std::fs::create_dir_all(folder)?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
@@ -222,7 +260,13 @@ mod tests {
     use crate::testing::Scratch;
 
     fn open(scratch: &Scratch, missing: MissingKey, begun: Begun) -> Result<Keyring, StoreFault> {
-        Keyring::open(scratch.path(), &scratch.path().join("key"), missing, begun, Timestamp::from_seconds(1))
+        Keyring::open(
+            scratch.path(),
+            &scratch.path().join("key"),
+            missing,
+            begun,
+            Timestamp::from_seconds(1),
+        )
     }
 
     #[test]

@@ -68,7 +68,12 @@ impl Store {
         let index = Index::open(&database, &journal, clock.clone()).await?;
         index.flush().await?;
         let sessions = Sessions::resume(index.live_sessions().await?, journal.pen(), keyring.digest_key());
-        Ok(Self { journal, index, sessions, keyring })
+        Ok(Self {
+            journal,
+            index,
+            sessions,
+            keyring,
+        })
     }
 
     /// Whether requests can be recorded: what `/readyz` says.
@@ -83,10 +88,20 @@ impl Store {
     }
 }
 
-fn open_journal(disk: Arc<dyn Disk>, config: &StoreConfig, clock: Arc<dyn Clock>) -> Result<(Journal, Keyring), StoreFault> {
+fn open_journal(
+    disk: Arc<dyn Disk>,
+    config: &StoreConfig,
+    clock: Arc<dyn Clock>,
+) -> Result<(Journal, Keyring), StoreFault> {
     let lock = Lock::take(&config.journal)?;
     let begun = journal::begun(&*disk)?;
-    let keyring = Keyring::open(&config.journal, &config.key_file, config.missing_key, begun, clock.now())?;
+    let keyring = Keyring::open(
+        &config.journal,
+        &config.key_file,
+        config.missing_key,
+        begun,
+        clock.now(),
+    )?;
     let journal = Journal::open(disk, lock, &keyring, config.sizes, clock)?;
     Ok((journal, keyring))
 }

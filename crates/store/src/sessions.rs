@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use mantlet_core::identity::{Caller, Population};
+use mantlet_core::law::ClusterRef;
 use mantlet_core::record::{self, Cluster, Record, SessionEnd, SessionEnded, SessionStarted};
 use mantlet_core::time::Timestamp;
 
@@ -72,15 +73,39 @@ impl<'a> Who<'a> {
         match (verified.population(), caller.agent()) {
             (Population::Agents, Some(agent)) => {
                 let (idle, max) = (agent.session().idle(), agent.session().max());
-                Self { population: "agents", agent: agent.name(), issuer, subject: "", session_key, idle, max }
+                Self {
+                    population: "agents",
+                    agent: agent.name(),
+                    issuer,
+                    subject: "",
+                    session_key,
+                    idle,
+                    max,
+                }
             }
             (Population::Agents, None) => {
                 let subject = verified.subject();
-                Self { population: "agents", agent: "", issuer, subject, session_key, idle: IDLE, max: MAX }
+                Self {
+                    population: "agents",
+                    agent: "",
+                    issuer,
+                    subject,
+                    session_key,
+                    idle: IDLE,
+                    max: MAX,
+                }
             }
             (Population::People, _) => {
                 let subject = verified.subject();
-                Self { population: "people", agent: "", issuer, subject, session_key, idle: IDLE, max: MAX }
+                Self {
+                    population: "people",
+                    agent: "",
+                    issuer,
+                    subject,
+                    session_key,
+                    idle: IDLE,
+                    max: MAX,
+                }
             }
         }
     }
@@ -102,16 +127,39 @@ impl Sessions {
     /// Goes on with what was live at the end of the last process.
     pub(crate) fn resume(known: Vec<LiveSession>, pen: Pen, key: hmac::Key) -> Self {
         let by_key = known.into_iter().map(|known| {
-            let id = SessionId { name: known.name.into(), ends: known.ends };
-            (known.key, Session { id, last_seen: known.last_seen, idle: known.idle })
+            let id = SessionId {
+                name: known.name.into(),
+                ends: known.ends,
+            };
+            (
+                known.key,
+                Session {
+                    id,
+                    last_seen: known.last_seen,
+                    idle: known.idle,
+                },
+            )
         });
-        let live = Live { by_key: by_key.collect(), swept: Timestamp::from_micros(0) };
-        Self { live: Mutex::new(live), pen, key, kept: KEPT }
+        let live = Live {
+            by_key: by_key.collect(),
+            swept: Timestamp::from_micros(0),
+        };
+        Self {
+            live: Mutex::new(live),
+            pen,
+            key,
+            kept: KEPT,
+        }
     }
 
     /// The session of a request that arrives now: the caller's live one, or a new one, which is written to the journal.
-    pub fn touch(&self, caller: &Caller, cluster: &Cluster, now: Timestamp) -> Result<SessionId, StoreFault> {
-        self.enter(&Who::of(caller), || record::Caller::from(caller), cluster, now)
+    pub fn touch(&self, caller: &Caller, cluster: &ClusterRef, now: Timestamp) -> Result<SessionId, StoreFault> {
+        self.enter(
+            &Who::of(caller),
+            || record::Caller::from(caller),
+            &Cluster::from(cluster),
+            now,
+        )
     }
 
     fn enter(
@@ -146,7 +194,15 @@ impl Sessions {
 
     /// Tells sessions apart; hashed, because a claim may be in it.
     fn key(&self, who: &Who<'_>, cluster: &Cluster) -> String {
-        let parts = [&cluster.name, &cluster.uid, who.population, who.agent, who.issuer, who.subject, who.session_key];
+        let parts = [
+            &cluster.name,
+            &cluster.uid,
+            who.population,
+            who.agent,
+            who.issuer,
+            who.subject,
+            who.session_key,
+        ];
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
             context.update(&(part.len() as u64).to_le_bytes());
@@ -163,7 +219,10 @@ impl Sessions {
         cluster: &Cluster,
         now: Timestamp,
     ) -> Result<Session, StoreFault> {
-        let id = SessionId { name: name()?.into(), ends: now.after(who.max) };
+        let id = SessionId {
+            name: name()?.into(),
+            ends: now.after(who.max),
+        };
         let started = SessionStarted {
             session: id.name.to_string(),
             uid: record::uuid(random::bytes()?),
@@ -173,12 +232,21 @@ impl Sessions {
             idle: u64::try_from(who.idle.as_micros()).unwrap_or(u64::MAX),
             ends: id.ends,
         };
-        self.pen.append(&Record::SessionStarted(started), Some(cluster.clone()))?;
-        Ok(Session { id, last_seen: now, idle: who.idle })
+        self.pen
+            .append(&Record::SessionStarted(started), Some(cluster.clone()))?;
+        Ok(Session {
+            id,
+            last_seen: now,
+            idle: who.idle,
+        })
     }
 
     fn end(&self, id: &SessionId, at: Timestamp, why: SessionEnd) -> Result<(), StoreFault> {
-        let ended = SessionEnded { session: id.name.to_string(), at, why };
+        let ended = SessionEnded {
+            session: id.name.to_string(),
+            at,
+            why,
+        };
         self.pen.append(&Record::SessionEnded(ended), None)?;
         Ok(())
     }
@@ -192,7 +260,10 @@ impl Sessions {
 
     fn sweep_now(&self, live: &mut Live, now: Timestamp) -> Result<(), StoreFault> {
         live.swept = now;
-        let over = live.by_key.iter().filter_map(|(key, session)| Some((key.clone(), session.over(now)?)));
+        let over = live
+            .by_key
+            .iter()
+            .filter_map(|(key, session)| Some((key.clone(), session.over(now)?)));
         for (key, (at, why)) in over.collect::<Vec<_>>() {
             if let Some(session) = live.by_key.get(&key) {
                 self.end(&session.id, at, why)?;
@@ -206,7 +277,11 @@ impl Sessions {
         if live.by_key.len() < self.kept {
             return Ok(());
         }
-        let oldest = live.by_key.iter().min_by_key(|(_, session)| session.last_seen).map(|(key, _)| key.clone());
+        let oldest = live
+            .by_key
+            .iter()
+            .min_by_key(|(_, session)| session.last_seen)
+            .map(|(key, _)| key.clone());
         if let Some(session) = oldest.and_then(|key| live.by_key.remove(&key)) {
             self.end(&session.id, now, SessionEnd::Evicted)?;
         }

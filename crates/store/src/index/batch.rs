@@ -57,7 +57,9 @@ impl Batch {
                 Record::Opened(opened) => {
                     here.insert(opened.audit_id.as_str());
                 }
-                Record::Closed(closed) if !here.contains(closed.audit_id.as_str()) => missing.push(closed.audit_id.as_str()),
+                Record::Closed(closed) if !here.contains(closed.audit_id.as_str()) => {
+                    missing.push(closed.audit_id.as_str())
+                }
                 Record::Closed(_)
                 | Record::SessionStarted(_)
                 | Record::SessionEnded(_)
@@ -100,7 +102,10 @@ impl Batch {
         self.know(EventRow {
             event: event::opened(opened, cluster, epoch),
             session: opened.session.clone(),
-            owner: opened.caller.as_ref().map(|caller| (caller.issuer.clone(), caller.subject.clone())),
+            owner: opened
+                .caller
+                .as_ref()
+                .map(|caller| (caller.issuer.clone(), caller.subject.clone())),
             cluster: cluster.map(|cluster| cluster.name.clone()),
             decision: opened.verdict.as_ref().map(|verdict| decision(verdict.decision)),
             opened: opened.at,
@@ -135,7 +140,10 @@ impl Batch {
     }
 
     fn start(&mut self, started: SessionStarted, cluster: Option<Cluster>) {
-        let cluster = cluster.unwrap_or(Cluster { name: String::new(), uid: String::new() });
+        let cluster = cluster.unwrap_or(Cluster {
+            name: String::new(),
+            uid: String::new(),
+        });
         let change = self.session(started.session.clone());
         change.started = Some((started, cluster));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
-use mantlet_core::record::{Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Verdict};
+use mantlet_core::record::{Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Verdict};
 
 /// As it stands while the request is under way.
 pub(super) fn opened(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
@@ -88,12 +88,20 @@ fn verb(opened: &Opened) -> &str {
 }
 
 fn user(caller: &Caller) -> UserInfo {
-    UserInfo { username: caller.username.clone(), groups: caller.groups.clone(), ..UserInfo::default() }
+    UserInfo {
+        username: caller.username.clone(),
+        groups: caller.groups.clone(),
+        ..UserInfo::default()
+    }
 }
 
 fn impersonated(caller: &Caller) -> UserInfo {
     let upstream = &caller.impersonated;
-    UserInfo { username: upstream.user.clone(), groups: upstream.groups.clone(), ..UserInfo::default() }
+    UserInfo {
+        username: upstream.user.clone(),
+        groups: upstream.groups.clone(),
+        ..UserInfo::default()
+    }
 }
 
 fn object_reference(object: &ObjectRef) -> ObjectReference {
@@ -132,7 +140,11 @@ fn place(cluster: Option<&Cluster>, epoch: Option<u64>) -> BTreeMap<String, Stri
         note(&mut notes, "cluster", cluster.name.clone());
         note(&mut notes, "cluster-uid", cluster.uid.clone());
     }
-    note(&mut notes, "epoch", epoch.map(|epoch| epoch.to_string()).unwrap_or_default());
+    note(
+        &mut notes,
+        "epoch",
+        epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+    );
     notes
 }
 
@@ -143,10 +155,17 @@ fn note_verdict(notes: &mut BTreeMap<String, String>, verdict: &Verdict) {
         Decision::Deny => "deny",
     };
     note(notes, "decision", decision.to_owned());
-    note(notes, "policy", verdict.applied.join(", "));
+    note(notes, "policy", applied(&verdict.applied));
     note(notes, "reason", verdict.reason.clone());
     note(notes, "message", verdict.message.clone());
     note(notes, "warnings", verdict.warnings.join("; "));
+}
+
+fn applied(applied: &[Applied]) -> String {
+    let rules = applied
+        .iter()
+        .map(|applied| format!("{}={} ({})", applied.rule, applied.action, applied.strength));
+    rules.collect::<Vec<_>>().join(", ")
 }
 
 /// JSON, because it is joined with the cluster's own log by programs.

@@ -41,8 +41,19 @@ impl Indexer {
         let writer = journal.writer_id().to_owned();
         let at = place(&mut database, &writer, journal.head()).await?;
         let version = version(&mut database).await?;
-        let (indexed, _) = watch::channel(Indexed { seq: at.seq, version, health: Ok(()), over: false });
-        Ok(Self { database, writer, tail: journal.tail(at), progress: journal.progress(), indexed })
+        let (indexed, _) = watch::channel(Indexed {
+            seq: at.seq,
+            version,
+            health: Ok(()),
+            over: false,
+        });
+        Ok(Self {
+            database,
+            writer,
+            tail: journal.tail(at),
+            progress: journal.progress(),
+            indexed,
+        })
     }
 
     pub(super) fn indexed(&self) -> watch::Receiver<Indexed> {
@@ -86,7 +97,12 @@ impl Indexer {
             let after = self.tail.at();
             match apply(&mut self.database, &self.writer, lines, after).await {
                 Ok(version) => {
-                    let indexed = Indexed { seq: after.seq, version, health: Ok(()), over: false };
+                    let indexed = Indexed {
+                        seq: after.seq,
+                        version,
+                        health: Ok(()),
+                        over: false,
+                    };
                     self.indexed.send_replace(indexed);
                 }
                 Err(fault) => {
@@ -99,16 +115,26 @@ impl Indexer {
 }
 
 async fn place(database: &mut SqliteConnection, writer: &str, head: Head) -> Result<Head, StoreFault> {
-    let row = sqlx::query("SELECT writer, segment, position, seq FROM journals").fetch_optional(&mut *database).await?;
+    let row = sqlx::query("SELECT writer, segment, position, seq FROM journals")
+        .fetch_optional(&mut *database)
+        .await?;
     if let Some(row) = row {
-        let at = Head { segment: number(&row, "segment")?, offset: number(&row, "position")?, seq: number(&row, "seq")? };
+        let at = Head {
+            segment: number(&row, "segment")?,
+            offset: number(&row, "position")?,
+            seq: number(&row, "seq")?,
+        };
         if row.try_get::<String, _>("writer")? == writer && at <= head && at.seq <= head.seq {
             return Ok(at);
         }
         tracing::warn!("index does not belong to this journal and is made anew");
         forget(database).await?;
     }
-    Ok(Head { segment: 1, offset: 0, seq: 0 })
+    Ok(Head {
+        segment: 1,
+        offset: 0,
+        seq: 0,
+    })
 }
 
 async fn forget(database: &mut SqliteConnection) -> Result<(), StoreFault> {
@@ -121,11 +147,20 @@ async fn forget(database: &mut SqliteConnection) -> Result<(), StoreFault> {
 }
 
 async fn version(database: &mut SqliteConnection) -> Result<i64, StoreFault> {
-    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'resourceVersion'").fetch_one(database).await?)
+    Ok(
+        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'resourceVersion'")
+            .fetch_one(database)
+            .await?,
+    )
 }
 
 /// All rows of a stretch, and how far it went, or nothing.
-async fn apply(database: &mut SqliteConnection, writer: &str, lines: Vec<Line>, after: Head) -> Result<i64, StoreFault> {
+async fn apply(
+    database: &mut SqliteConnection,
+    writer: &str,
+    lines: Vec<Line>,
+    after: Head,
+) -> Result<i64, StoreFault> {
     let mut change = database.begin_with("BEGIN IMMEDIATE").await?;
     let mut batch = Batch::default();
     for id in Batch::missing(&lines) {
@@ -271,7 +306,8 @@ async fn stored(change: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option
     let Some(row) = row.fetch_optional(&mut **change).await? else {
         return Ok(None);
     };
-    let event: Event = serde_json::from_str(row.try_get("event")?).map_err(|fault| StoreFault::Index(fault.to_string()))?;
+    let event: Event =
+        serde_json::from_str(row.try_get("event")?).map_err(|fault| StoreFault::Index(fault.to_string()))?;
     Ok(Some(EventRow {
         event,
         session: row.try_get("session")?,

@@ -93,20 +93,35 @@ impl Index {
             .busy_timeout(std::time::Duration::from_secs(10));
         let mut write = options.connect().await?;
         let migrations = sqlx::migrate!("migrations/sqlite");
-        migrations.run(&mut write).await.map_err(|fault| StoreFault::unusable(&path, fault))?;
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        migrations
+            .run(&mut write)
+            .await
+            .map_err(|fault| StoreFault::unusable(&path, fault))?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true))
+            .await?;
         let indexer = Indexer::new(write, journal).await?;
         let indexed = indexer.indexed();
         let (versions, follow) = versions(indexed.clone());
         let tasks = vec![tokio::spawn(indexer.run()), tokio::spawn(follow)];
-        Ok(Self { pool, pen: journal.pen(), indexed, versions, clock, tasks })
+        Ok(Self {
+            pool,
+            pen: journal.pen(),
+            indexed,
+            versions,
+            clock,
+            tasks,
+        })
     }
 
     /// Returns once everything that was written to the journal before can be seen here.
     pub async fn flush(&self) -> Result<(), StoreFault> {
         let head = self.pen.settled().await?;
         let mut indexed = self.indexed.clone();
-        let reached = indexed.wait_for(|indexed| indexed.seq >= head.seq || indexed.over || indexed.health.is_err()).await;
+        let reached = indexed
+            .wait_for(|indexed| indexed.seq >= head.seq || indexed.over || indexed.health.is_err())
+            .await;
         let indexed = reached.map_err(|_| StoreFault::Closed)?;
         match indexed.seq >= head.seq {
             true => Ok(()),
@@ -149,12 +164,17 @@ impl Index {
             Visible::Own(owner) => rows.bind(&owner.issuer).bind(&owner.subject),
         };
         let now = self.clock.now();
-        page(rows.fetch_all(&self.pool).await?, from, wanted, |row| read::session(row, now))
+        page(rows.fetch_all(&self.pool).await?, from, wanted, |row| {
+            read::session(row, now)
+        })
     }
 
     /// None also if it may not be seen.
     pub async fn session(&self, visible: &Visible, name: &str) -> Result<Option<Session>, StoreFault> {
-        let row = sqlx::query("SELECT * FROM sessions WHERE name = $1").bind(name).fetch_optional(&self.pool).await?;
+        let row = sqlx::query("SELECT * FROM sessions WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
         let Some(row) = row else { return Ok(None) };
         match visible.admits(read::owner(&row)?.as_ref()) {
             true => read::session(&row, self.clock.now()).map(Some),
@@ -199,7 +219,9 @@ impl Index {
     /// None also if it may not be seen.
     pub async fn event(&self, visible: &Visible, audit_id: &str) -> Result<Option<SessionEvent>, StoreFault> {
         let row = sqlx::query("SELECT * FROM events WHERE audit_id = $1").bind(audit_id);
-        let Some(row) = row.fetch_optional(&self.pool).await? else { return Ok(None) };
+        let Some(row) = row.fetch_optional(&self.pool).await? else {
+            return Ok(None);
+        };
         match visible.admits(read::owner(&row)?.as_ref()) {
             true => read::event(&row).map(Some),
             false => Ok(None),
@@ -211,7 +233,9 @@ impl Index {
         let rows = sqlx::query("SELECT * FROM sessions WHERE changed > $1 ORDER BY changed LIMIT $2");
         let rows = rows.bind(signed(version)).bind(LIMIT).fetch_all(&self.pool).await?;
         let now = self.clock.now();
-        rows.iter().map(|row| change(row, version, read::session(row, now)?)).collect()
+        rows.iter()
+            .map(|row| change(row, version, read::session(row, now)?))
+            .collect()
     }
 
     /// Likewise for events.
@@ -238,7 +262,10 @@ impl Index {
     fn from(&self, r#continue: Option<&str>) -> Result<Continue, StoreFault> {
         match r#continue {
             Some(text) => Continue::parse(text),
-            None => Ok(Continue { version: self.indexed.borrow().version, after: 0 }),
+            None => Ok(Continue {
+                version: self.indexed.borrow().version,
+                after: 0,
+            }),
         }
     }
 }
@@ -258,7 +285,9 @@ fn path(database: &str) -> Result<PathBuf, StoreFault> {
         Some(_) | None => {
             // A connection URL holds a password: only its scheme is repeated.
             let scheme = database.split_once("://").map_or("", |(scheme, _)| scheme);
-            Err(StoreFault::Unsupported { database: format!("{scheme}://…") })
+            Err(StoreFault::Unsupported {
+                database: format!("{scheme}://…"),
+            })
         }
     }
 }
@@ -274,11 +303,16 @@ fn create(path: &Path) -> Result<(), StoreFault> {
 }
 
 /// The resourceVersion alone, for those who watch.
-fn versions(mut indexed: watch::Receiver<Indexed>) -> (watch::Receiver<u64>, impl Future<Output = ()> + Send + 'static) {
+fn versions(
+    mut indexed: watch::Receiver<Indexed>,
+) -> (watch::Receiver<u64>, impl Future<Output = ()> + Send + 'static) {
     let (send, receive) = watch::channel(unsigned(indexed.borrow().version));
     let follow = async move {
         while indexed.changed().await.is_ok() {
-            let (version, over) = { let now = indexed.borrow_and_update(); (unsigned(now.version), now.over) };
+            let (version, over) = {
+                let now = indexed.borrow_and_update();
+                (unsigned(now.version), now.over)
+            };
             send.send_if_modified(|known| std::mem::replace(known, version) != version);
             if over {
                 return;
@@ -299,13 +333,22 @@ fn page<T>(
     let after = rows.last().map(|row| row.try_get::<i64, _>("created")).transpose()?;
     let r#continue = after.filter(|_| more).map(|after| Continue { after, ..from }.text());
     let items = rows.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Page { items, r#continue, resource_version: unsigned(from.version) })
+    Ok(Page {
+        items,
+        r#continue,
+        resource_version: unsigned(from.version),
+    })
 }
 
 fn change<T>(row: &sqlx::sqlite::SqliteRow, since: u64, object: T) -> Result<Change<T>, StoreFault> {
     let created: i64 = row.try_get("created")?;
     let version = unsigned(row.try_get("changed")?);
-    Ok(Change { object, owner: read::owner(row)?, version, added: unsigned(created) > since })
+    Ok(Change {
+        object,
+        owner: read::owner(row)?,
+        version,
+        added: unsigned(created) > since,
+    })
 }
 
 fn live(row: &sqlx::sqlite::SqliteRow) -> Result<LiveSession, StoreFault> {

@@ -16,7 +16,10 @@ use crate::StoreFault;
 /// Idle sessions are over before anybody writes it down.
 pub(super) fn session(row: &SqliteRow, now: Timestamp) -> Result<Session, StoreFault> {
     let (started, last_seen) = (time(row, "started")?, time(row, "last_seen")?);
-    let (ends, ended) = (time(row, "ends")?, row.try_get::<Option<i64>, _>("ended")?.map(Timestamp::from_micros));
+    let (ends, ended) = (
+        time(row, "ends")?,
+        row.try_get::<Option<i64>, _>("ended")?.map(Timestamp::from_micros),
+    );
     let idle = std::time::Duration::from_micros(row.try_get::<i64, _>("idle")?.unsigned_abs());
     let over = ended.is_some() || now >= ends || now.since(last_seen) > idle;
     let name: String = row.try_get("name")?;
@@ -25,7 +28,10 @@ pub(super) fn session(row: &SqliteRow, now: Timestamp) -> Result<Session, StoreF
         kind: Session::KIND.to_owned(),
         metadata: metadata(row, name, row.try_get("uid")?, started)?,
         spec: SessionSpec {
-            cluster: ClusterRef { name: row.try_get("cluster")?, uid: row.try_get("cluster_uid")? },
+            cluster: ClusterRef {
+                name: row.try_get("cluster")?,
+                uid: row.try_get("cluster_uid")?,
+            },
             agent: row.try_get("agent")?,
             user: SessionUser {
                 issuer: row.try_get("issuer")?,
@@ -37,7 +43,11 @@ pub(super) fn session(row: &SqliteRow, now: Timestamp) -> Result<Session, StoreF
             upstream_user: row.try_get("upstream_user")?,
         },
         status: SessionStatus {
-            phase: if over { SessionPhase::Ended } else { SessionPhase::Active },
+            phase: if over {
+                SessionPhase::Ended
+            } else {
+                SessionPhase::Active
+            },
             started_at: started.to_string(),
             last_seen_at: last_seen.to_string(),
             ends_at: ends.to_string(),
@@ -55,7 +65,9 @@ pub(super) fn event(row: &SqliteRow) -> Result<SessionEvent, StoreFault> {
         api_version: API_VERSION.to_owned(),
         kind: SessionEvent::KIND.to_owned(),
         metadata: metadata(row, id.clone(), id, time(row, "opened")?)?,
-        spec: SessionEventSpec { session: row.try_get::<Option<String>, _>("session")?.unwrap_or_default() },
+        spec: SessionEventSpec {
+            session: row.try_get::<Option<String>, _>("session")?.unwrap_or_default(),
+        },
         event: json(row.try_get("event")?)?,
     })
 }
@@ -68,7 +80,12 @@ pub(super) fn owner(row: &SqliteRow) -> Result<Option<Owner>, StoreFault> {
 
 fn metadata(row: &SqliteRow, name: String, uid: String, created: Timestamp) -> Result<Metadata, StoreFault> {
     let resource_version = row.try_get::<i64, _>("changed")?.to_string();
-    Ok(Metadata { name, uid, resource_version, creation_timestamp: created.to_seconds_text() })
+    Ok(Metadata {
+        name,
+        uid,
+        resource_version,
+        creation_timestamp: created.to_seconds_text(),
+    })
 }
 
 fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreFault> {
@@ -94,8 +111,14 @@ impl Continue {
     pub(super) fn parse(text: &str) -> Result<Self, StoreFault> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| StoreFault::Continue)?;
         let text = String::from_utf8(bytes).map_err(|_| StoreFault::Continue)?;
-        let numbers = text.strip_prefix("v1 ").and_then(|rest| rest.split_once(' ')).ok_or(StoreFault::Continue)?;
+        let numbers = text
+            .strip_prefix("v1 ")
+            .and_then(|rest| rest.split_once(' '))
+            .ok_or(StoreFault::Continue)?;
         let number = |text: &str| text.parse().map_err(|_| StoreFault::Continue);
-        Ok(Self { version: number(numbers.0)?, after: number(numbers.1)? })
+        Ok(Self {
+            version: number(numbers.0)?,
+            after: number(numbers.1)?,
+        })
     }
 }

@@ -28,7 +28,11 @@ struct Versioned {
 
 impl Chain {
     pub(crate) fn begin(writer: String) -> Self {
-        Self { writer, seq: 0, hash: [0; 32] }
+        Self {
+            writer,
+            seq: 0,
+            hash: [0; 32],
+        }
     }
 
     /// Reads the next line, or says what is wrong with it.
@@ -53,20 +57,34 @@ impl Chain {
     /// What the checkpoint that comes next must say.
     pub(crate) fn checkpoint(&self, segment: u64, key: &ChainKey) -> Checkpoint {
         let mac = hmac::sign(&key.key, &self.checked(segment));
-        Checkpoint { segment, key_id: key.id.clone(), mac: hex::encode(mac) }
+        Checkpoint {
+            segment,
+            key_id: key.id.clone(),
+            mac: hex::encode(mac),
+        }
     }
 
     fn check(&self, checkpoint: &Checkpoint, key: &ChainKey) -> Result<(), String> {
         let mac = hex::decode(&checkpoint.mac).unwrap_or_default();
-        let good = checkpoint.key_id == key.id && hmac::verify(&key.key, &self.checked(checkpoint.segment), &mac).is_ok();
+        let good =
+            checkpoint.key_id == key.id && hmac::verify(&key.key, &self.checked(checkpoint.segment), &mac).is_ok();
         match good {
             true => Ok(()),
-            false => Err(format!("the checkpoint of segment {} was not made with key `{}`", checkpoint.segment, key.id)),
+            false => Err(format!(
+                "the checkpoint of segment {} was not made with key `{}`",
+                checkpoint.segment, key.id
+            )),
         }
     }
 
     fn checked(&self, segment: u64) -> Vec<u8> {
-        [&self.hash[..], &(self.seq + 1).to_le_bytes(), &segment.to_le_bytes(), self.writer.as_bytes()].concat()
+        [
+            &self.hash[..],
+            &(self.seq + 1).to_le_bytes(),
+            &segment.to_le_bytes(),
+            self.writer.as_bytes(),
+        ]
+        .concat()
     }
 }
 
@@ -79,7 +97,9 @@ impl std::fmt::Debug for ChainKey {
 pub(crate) fn read(payload: &[u8]) -> Result<Line, String> {
     let Versioned { v } = serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))?;
     if v > VERSION {
-        return Err(format!("it was written by a later version of mantlet (records of version {v})"));
+        return Err(format!(
+            "it was written by a later version of mantlet (records of version {v})"
+        ));
     }
     serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))
 }

@@ -52,7 +52,11 @@ pub(crate) fn encode(into: &mut Vec<u8>, synced: u32, payload: &[u8]) -> Hash {
 
 pub(crate) fn decode(bytes: &[u8]) -> Found<'_> {
     let Some((header, rest)) = bytes.split_at_checked(HEADER) else {
-        return if zeros(bytes) { Found::Nothing } else { Found::Short(HEADER) };
+        return if zeros(bytes) {
+            Found::Nothing
+        } else {
+            Found::Short(HEADER)
+        };
     };
     if header == [0; HEADER] {
         return Found::Nothing;
@@ -87,7 +91,10 @@ fn hash(length: u32, synced: u32, payload: &[u8]) -> Hash {
 }
 
 fn number(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
 #[cfg(test)]
@@ -98,11 +105,21 @@ mod tests {
     fn a_frame_comes_back_and_any_changed_bit_is_noticed() {
         let mut bytes = Vec::new();
         let hash = encode(&mut bytes, 7, b"{\"v\":1}");
-        assert_eq!(decode(&bytes), Found::Frame(Frame { payload: b"{\"v\":1}", synced: 7, hash }));
+        assert_eq!(
+            decode(&bytes),
+            Found::Frame(Frame {
+                payload: b"{\"v\":1}",
+                synced: 7,
+                hash
+            })
+        );
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(!matches!(decode(&flipped), Found::Frame(_) | Found::Nothing), "bit {bit}");
+            assert!(
+                !matches!(decode(&flipped), Found::Frame(_) | Found::Nothing),
+                "bit {bit}"
+            );
         }
     }
 

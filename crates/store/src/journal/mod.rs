@@ -44,7 +44,10 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { segment: 16 << 20, requests: 16_384 }
+        Self {
+            segment: 16 << 20,
+            requests: 16_384,
+        }
     }
 }
 
@@ -64,9 +67,18 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 impl Lock {
     pub(crate) fn take(folder: &Path) -> Result<Self, StoreFault> {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(|fault| StoreFault::unusable(folder, fault))?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|fault| StoreFault::unusable(folder, fault))?;
         let path = folder.join("lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
         let file = file.map_err(|fault| StoreFault::unusable(&path, fault))?;
         file.try_lock().map_err(|_| StoreFault::Locked(folder.to_owned()))?;
         Ok(Self(file))
@@ -88,15 +100,30 @@ impl Journal {
         sizes: Sizes,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreFault> {
-        let key = ChainKey { id: keyring.chain_key_id().to_owned(), key: keyring.chain_key() };
+        let key = ChainKey {
+            id: keyring.chain_key_id().to_owned(),
+            key: keyring.chain_key(),
+        };
         let standing = scan::scan(&*disk, &key)?;
         let key_ids = vec![keyring.mask_key_id().to_owned(), key.id.clone()];
-        let tools = Tools { disk: disk.clone(), clock: clock.clone(), key, key_ids, segment_size: sizes.segment };
+        let tools = Tools {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            key,
+            key_ids,
+            segment_size: sizes.segment,
+        };
         let writer = Writer::resume(tools, standing, writer::fresh_id(random::bytes()?)).map_err(failed)?;
         let queue = Arc::new(Queue::new(sizes.requests, writer.head()));
         let writer_id = writer.writer_id().to_owned();
         let thread = write(writer, queue.clone(), lock).map_err(failed)?;
-        Ok(Self { queue, clock, disk, writer_id, thread: Some(thread) })
+        Ok(Self {
+            queue,
+            clock,
+            disk,
+            writer_id,
+            thread: Some(thread),
+        })
     }
 
     /// Room for one request. To be had before anything of the request can fail; refused, nothing may be done for it.
@@ -193,7 +220,8 @@ struct End(Arc<Queue>);
 impl Drop for End {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.over(StoreFault::Failed(String::from("the writer ended in a panic")));
+            self.0
+                .over(StoreFault::Failed(String::from("the writer ended in a panic")));
         }
     }
 }

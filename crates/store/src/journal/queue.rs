@@ -64,11 +64,17 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    Write { records: Vec<Pending>, upto: Ticket },
+    Write {
+        records: Vec<Pending>,
+        upto: Ticket,
+    },
     /// Nothing came for a while.
     Tick,
     /// Write these, and no more come.
-    Stop { records: Vec<Pending>, upto: Ticket },
+    Stop {
+        records: Vec<Pending>,
+        upto: Ticket,
+    },
 }
 
 #[derive(Debug)]
@@ -95,7 +101,12 @@ struct Refusals {
 impl Pending {
     pub(crate) fn new(record: &Record, cluster: Option<Cluster>, epoch: Option<u64>, last: bool) -> Option<Self> {
         let record = serde_json::value::to_raw_value(record).ok()?;
-        Some(Self { cluster, epoch, record, last })
+        Some(Self {
+            cluster,
+            epoch,
+            record,
+            last,
+        })
     }
 }
 
@@ -111,8 +122,17 @@ impl Queue {
             stopping: false,
             refusals: Refusals::default(),
         };
-        let (progress, _) = watch::channel(Progress { ticket: Ticket(0), head, over: None });
-        Self { state: Mutex::new(state), wake: Condvar::new(), capacity, progress }
+        let (progress, _) = watch::channel(Progress {
+            ticket: Ticket(0),
+            head,
+            over: None,
+        });
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            capacity,
+            progress,
+        }
     }
 
     /// Room for one more request, or one more record.
@@ -165,7 +185,9 @@ impl Queue {
         if progress.borrow().ticket < ticket {
             self.urge();
         }
-        let reached = progress.wait_for(|progress| progress.ticket >= ticket || progress.over.is_some()).await;
+        let reached = progress
+            .wait_for(|progress| progress.ticket >= ticket || progress.over.is_some())
+            .await;
         let progress = reached.map_err(|_| StoreFault::Closed)?;
         match &progress.over {
             Some(fault) if progress.ticket < ticket => Err(fault.clone()),
@@ -201,11 +223,19 @@ impl Queue {
         let mut state = self.lock();
         if state.waiting.is_empty() && !state.stopping {
             state.idle = true;
-            state = self.wake.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .wake
+                .wait_timeout(state, TICK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             state.idle = false;
         }
         if !(state.waiting.is_empty() || state.urgent || state.stopping || state.waiting.len() >= ENOUGH) {
-            state = self.wake.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .wake
+                .wait_timeout(state, GATHER)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         state.urgent = false;
         state.count_refusals(now().seconds());
@@ -220,7 +250,11 @@ impl Queue {
     /// For the writer: everything up to `ticket` is durable, `freed` requests have ended.
     pub(crate) fn written(&self, ticket: Ticket, head: Head, freed: usize) {
         self.release(freed);
-        self.progress.send_replace(Progress { ticket, head, over: None });
+        self.progress.send_replace(Progress {
+            ticket,
+            head,
+            over: None,
+        });
     }
 
     /// For the writer: whether there will be room for what comes.
@@ -286,4 +320,3 @@ impl Refusals {
         false
     }
 }
-

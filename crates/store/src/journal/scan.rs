@@ -42,7 +42,17 @@ pub(crate) struct Torn {
 
 /// Reads every segment and follows the chain. Changes nothing.
 pub(crate) fn scan(disk: &dyn Disk, key: &ChainKey) -> Result<Standing, StoreFault> {
-    let mut scan = Scan { key, chain: None, open: Open::default(), head: Head { segment: 0, offset: 0, seq: 0 }, torn: None };
+    let mut scan = Scan {
+        key,
+        chain: None,
+        open: Open::default(),
+        head: Head {
+            segment: 0,
+            offset: 0,
+            seq: 0,
+        },
+        torn: None,
+    };
     let numbers = disk.segments().map_err(failed)?;
     for (index, number) in numbers.iter().copied().enumerate() {
         if number != index as u64 + 1 {
@@ -50,7 +60,12 @@ pub(crate) fn scan(disk: &dyn Disk, key: &ChainKey) -> Result<Standing, StoreFau
         }
         scan.segment(&whole(disk, number)?, number, number == numbers.len() as u64)?;
     }
-    Ok(Standing { chain: scan.chain, head: scan.head, unclosed: scan.open.unclosed(), torn: scan.torn })
+    Ok(Standing {
+        chain: scan.chain,
+        head: scan.head,
+        unclosed: scan.open.unclosed(),
+        torn: scan.torn,
+    })
 }
 
 struct Scan<'a> {
@@ -79,7 +94,11 @@ impl Scan<'_> {
             }
         }
         let seq = self.chain.as_ref().map_or(0, |chain| chain.seq);
-        self.head = Head { segment: number, offset: offset as u64, seq };
+        self.head = Head {
+            segment: number,
+            offset: offset as u64,
+            seq,
+        };
         Ok(())
     }
 
@@ -105,7 +124,14 @@ impl Open {
             Record::Opened(opened) => {
                 let audit_id = opened.audit_id.clone();
                 self.seqs.insert(audit_id.clone(), line.seq);
-                self.by_seq.insert(line.seq, Unclosed { audit_id, cluster: line.cluster.clone(), epoch: line.epoch });
+                self.by_seq.insert(
+                    line.seq,
+                    Unclosed {
+                        audit_id,
+                        cluster: line.cluster.clone(),
+                        epoch: line.epoch,
+                    },
+                );
             }
             Record::Closed(closed) => {
                 if let Some(seq) = self.seqs.remove(&closed.audit_id) {
@@ -131,17 +157,29 @@ fn torn(bytes: &[u8], segment: u64, offset: usize, last: bool) -> Result<Torn, S
     let rest = &bytes[offset..];
     // A segment is flushed before the next one exists, so only the last one can have a torn tail.
     if !last || was_durable(rest, offset) {
-        return Err(damaged(segment, offset, String::from("the bytes there were changed after they had been written")));
+        return Err(damaged(
+            segment,
+            offset,
+            String::from("the bytes there were changed after they had been written"),
+        ));
     }
     let length = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let sha256 = hex::encode(digest::digest(&digest::SHA256, &rest[..length]));
-    Ok(Torn { segment, offset: offset as u64, bytes: length as u64, sha256 })
+    Ok(Torn {
+        segment,
+        offset: offset as u64,
+        bytes: length as u64,
+        sha256,
+    })
 }
 
 /// Whether a good frame behind says that more than `offset` bytes were durable when it was written.
 fn was_durable(rest: &[u8], offset: usize) -> bool {
     let mut from = 1;
-    while let Some(at) = rest.get(from..).and_then(|rest| rest.windows(MAGIC.len()).position(|four| four == MAGIC)) {
+    while let Some(at) = rest
+        .get(from..)
+        .and_then(|rest| rest.windows(MAGIC.len()).position(|four| four == MAGIC))
+    {
         from += at;
         if matches!(frame::decode(&rest[from..]), Found::Frame(frame) if frame.synced as usize > offset) {
             return true;
@@ -165,8 +203,15 @@ const CHUNK: u64 = 1 << 20;
 impl Tail {
     /// Goes on behind the record `at.seq`, which ends at `at.offset`.
     pub(crate) fn new(disk: Arc<dyn Disk>, at: Head) -> Self {
-        let at = Head { segment: at.segment.max(1), ..at };
-        Self { disk, at, segment: None }
+        let at = Head {
+            segment: at.segment.max(1),
+            ..at
+        };
+        Self {
+            disk,
+            at,
+            segment: None,
+        }
     }
 
     pub(crate) fn at(&self) -> Head {
@@ -185,7 +230,11 @@ impl Tail {
             if !lines.is_empty() {
                 return Ok(lines);
             }
-            self.at = Head { segment: self.at.segment + 1, offset: 0, seq: self.at.seq };
+            self.at = Head {
+                segment: self.at.segment + 1,
+                offset: 0,
+                seq: self.at.seq,
+            };
             self.segment = None;
         }
         Ok(Vec::new())
@@ -200,21 +249,35 @@ impl Tail {
                     let at = self.at.offset as usize + offset;
                     let line = chain::read(frame.payload).map_err(|what| damaged(self.at.segment, at, what))?;
                     if line.seq != self.at.seq + 1 + lines.len() as u64 {
-                        return Err(damaged(self.at.segment, at, format!("record {} is out of place", line.seq)));
+                        return Err(damaged(
+                            self.at.segment,
+                            at,
+                            format!("record {} is out of place", line.seq),
+                        ));
                     }
                     offset += frame.length();
                     lines.push(line);
                 }
-                Found::Short(needed) if lines.is_empty() && needed as u64 > size => return self.chunk(durable, needed as u64),
+                Found::Short(needed) if lines.is_empty() && needed as u64 > size => {
+                    return self.chunk(durable, needed as u64);
+                }
                 Found::Short(_) | Found::Nothing => break,
                 Found::Damage => {
                     let at = self.at.offset as usize + offset;
-                    return Err(damaged(self.at.segment, at, String::from("it was changed while in use")));
+                    return Err(damaged(
+                        self.at.segment,
+                        at,
+                        String::from("it was changed while in use"),
+                    ));
                 }
             }
         }
         let seq = lines.last().map_or(self.at.seq, |line: &Line| line.seq);
-        self.at = Head { offset: self.at.offset + offset as u64, seq, ..self.at };
+        self.at = Head {
+            offset: self.at.offset + offset as u64,
+            seq,
+            ..self.at
+        };
         Ok(lines)
     }
 
@@ -242,7 +305,11 @@ fn whole(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, StoreFault> {
 }
 
 fn damaged(segment: u64, offset: usize, what: String) -> StoreFault {
-    StoreFault::Damaged { segment, offset: offset as u64, what }
+    StoreFault::Damaged {
+        segment,
+        offset: offset as u64,
+        what,
+    }
 }
 
 fn failed(fault: io::Error) -> StoreFault {

@@ -46,14 +46,24 @@ enum Opening {
     Blank,
     /// It has no caller (yet): written with its close, or counted with its like.
     Held(Box<Masked<Opened>>),
-    Queued { ticket: Ticket, cluster: Option<Cluster>, epoch: Option<u64> },
+    Queued {
+        ticket: Ticket,
+        cluster: Option<Cluster>,
+        epoch: Option<u64>,
+    },
     Closed,
 }
 
 impl Slot {
     /// Takes over one reservation of the queue.
     pub(super) fn reserved(queue: Arc<Queue>, clock: Arc<dyn Clock>, id: AuditId) -> Self {
-        Self { queue, clock, id, opening: Opening::Blank, lookups: Vec::new() }
+        Self {
+            queue,
+            clock,
+            id,
+            opening: Opening::Blank,
+            lookups: Vec::new(),
+        }
     }
 
     pub fn id(&self) -> &AuditId {
@@ -63,7 +73,11 @@ impl Slot {
     /// Notes a look-up on behalf of this request and names it. `kind` is a word such as `dryRun`.
     pub fn look_up(&mut self, kind: &'static str) -> AuditId {
         let id = self.id.lookup(self.lookups.len() + 1);
-        self.lookups.push(LookedUp { audit_id: id.as_str().to_owned(), kind: kind.to_owned(), code: None });
+        self.lookups.push(LookedUp {
+            audit_id: id.as_str().to_owned(),
+            kind: kind.to_owned(),
+            code: None,
+        });
         id
     }
 

@@ -91,9 +91,21 @@ impl Writer {
         if self.offset == 0 {
             self.checkpoint()?;
         }
-        if let Some(Torn { segment, offset, bytes, sha256 }) = torn {
+        if let Some(Torn {
+            segment,
+            offset,
+            bytes,
+            sha256,
+        }) = torn
+        {
             let unclosed = unclosed.len() as u64;
-            self.record(&Record::Truncated(Truncated { segment, offset, bytes, sha256, unclosed }))?;
+            self.record(&Record::Truncated(Truncated {
+                segment,
+                offset,
+                bytes,
+                sha256,
+                unclosed,
+            }))?;
         }
         for open in unclosed {
             let closed: Masked<Closed> = Closed::unknown(&open.audit_id, self.clock.now());
@@ -105,7 +117,11 @@ impl Writer {
     }
 
     pub(crate) fn head(&self) -> Head {
-        Head { segment: self.number, offset: self.offset, seq: self.chain.seq }
+        Head {
+            segment: self.number,
+            offset: self.offset,
+            seq: self.chain.seq,
+        }
     }
 
     pub(crate) fn writer_id(&self) -> &str {
@@ -157,7 +173,11 @@ impl Writer {
         let mut payload = serde_json::to_vec(&line)?;
         if self.offset + (self.buffer.len() + HEADER + payload.len()) as u64 > self.size {
             self.rotate()?;
-            line = Line { seq: self.chain.seq + 1, prev: hex::encode(self.chain.hash), ..line };
+            line = Line {
+                seq: self.chain.seq + 1,
+                prev: hex::encode(self.chain.hash),
+                ..line
+            };
             payload = serde_json::to_vec(&line)?;
         }
         self.lay(&payload)
@@ -179,7 +199,10 @@ impl Writer {
 
     fn lay(&mut self, payload: &[u8]) -> io::Result<()> {
         if self.offset + (self.buffer.len() + HEADER + payload.len()) as u64 > self.size {
-            return Err(io::Error::other(format!("a record of {} bytes is longer than a segment", payload.len())));
+            return Err(io::Error::other(format!(
+                "a record of {} bytes is longer than a segment",
+                payload.len()
+            )));
         }
         let synced = u32::try_from(self.offset).map_err(io::Error::other)?;
         self.chain.hash = frame::encode(&mut self.buffer, synced, payload);
@@ -190,7 +213,12 @@ impl Writer {
     fn checkpoint(&mut self) -> io::Result<()> {
         let record = Record::Checkpoint(self.chain.checkpoint(self.number, &self.key));
         let record = serde_json::value::to_raw_value(&record)?;
-        let line = self.line(Pending { cluster: None, epoch: None, record, last: false });
+        let line = self.line(Pending {
+            cluster: None,
+            epoch: None,
+            record,
+            last: false,
+        });
         self.lay(&serde_json::to_vec(&line)?)
     }
 
@@ -232,7 +260,9 @@ impl Writer {
                 }
                 Err(fault) => {
                     tracing::error!(%fault, "journal has no room for another segment");
-                    queue.room(Err(StoreFault::Full(format!("no other segment can be laid out: {fault}"))));
+                    queue.room(Err(StoreFault::Full(format!(
+                        "no other segment can be laid out: {fault}"
+                    ))));
                     Next::Missing
                 }
             },
@@ -242,13 +272,16 @@ impl Writer {
 
     fn lay_out(&self) -> Next {
         let (disk, size) = (self.disk.clone(), self.segment_size);
-        let work = thread::Builder::new().name(String::from("journal-next")).spawn(move || disk.prepare(size));
+        let work = thread::Builder::new()
+            .name(String::from("journal-next"))
+            .spawn(move || disk.prepare(size));
         work.map_or(Next::Missing, Next::Underway)
     }
 }
 
 fn joined(work: JoinHandle<io::Result<()>>) -> io::Result<()> {
-    work.join().unwrap_or_else(|_| Err(io::Error::other("laying out a segment ended in a panic")))
+    work.join()
+        .unwrap_or_else(|_| Err(io::Error::other("laying out a segment ended in a panic")))
 }
 
 /// The id of a new chain.
