@@ -13,7 +13,8 @@ use super::issuer::{Issuer, NameClaim};
 use super::token::{NameProblem, TokenFault};
 
 /// Reads one object. RFC 7519 §4 allows a reader to reject duplicate claim names; two parsers that disagree on the one
-/// that counts are two identities, so this one does.
+/// that counts are two identities, so this one does. Not `wire::json`: that one also refuses what only the API server could
+/// misread in a request body (`Status` beside `status`), and claims are free to be named so.
 pub(crate) fn object(bytes: &[u8], part: &'static str) -> Result<Map<String, Value>, TokenFault> {
     match serde_json::from_slice(bytes) {
         Ok(Unique(Value::Object(members))) => Ok(members),

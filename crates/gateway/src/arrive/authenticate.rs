@@ -1,0 +1,273 @@
+//! Who is calling: the bearer token of one request, verified.
+//!
+//! In: the headers of a request, the time. Out: [`Verified`], shared with earlier requests that carried the same token.
+//! Refuses: no credential, more than one, any other scheme, a token in the WebSocket subprotocol, and all that `TokenFault` lists.
+//! Deliberately knows nothing of connections: the identity of a request is that of its own headers, whatever came before it on
+//! the same connection. `access_token` in the query is refused where the query is read.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use futures_util::future::join_all;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use mantlet_core::identity::Verified;
+use mantlet_core::identity::issuer::Issuer;
+use mantlet_core::identity::token::{Blame, Keys, TokenFault, Verifier};
+use mantlet_core::time::{Clock, Timestamp};
+
+use super::keys::{KeySource, Pace, SourceFault};
+
+/// A verified token is believed this long at most without another look at it.
+const CACHE_LIFE: Duration = Duration::from_secs(60);
+const SHARDS: usize = 16;
+const ENTRIES_PER_SHARD: usize = 640;
+
+/// The subprotocol in which the API server takes a bearer token (apiserver `pkg/authentication/request/websocket/protocol.go`).
+const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Verifies tokens with keys that it keeps itself. One for all listeners.
+#[derive(Debug)]
+pub struct Authenticator {
+    verifier: Verifier,
+    sources: Vec<KeySource>,
+    cache: Cache,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a request has no caller. `Display` is for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignInFault {
+    #[error("no credential")]
+    Nothing,
+    #[error("more than one Authorization header")]
+    Several,
+    #[error("an Authorization header that is not `Bearer TOKEN`")]
+    NotBearer,
+    #[error("a token in Sec-WebSocket-Protocol")]
+    InSubprotocol,
+    #[error(transparent)]
+    Token(#[from] TokenFault),
+}
+
+impl SignInFault {
+    /// What the caller is told.
+    pub fn for_caller(&self) -> &'static str {
+        match self {
+            Self::Nothing => "no bearer token; sign in",
+            Self::Several => "more than one Authorization header; send one",
+            Self::NotBearer => "the Authorization header is not `Bearer TOKEN`",
+            Self::InSubprotocol => "a token in the WebSocket subprotocol is not accepted; send an Authorization header",
+            Self::Token(fault) => fault.for_caller(),
+        }
+    }
+
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol => Blame::Token,
+            Self::Token(fault) => fault.blame(),
+        }
+    }
+}
+
+impl Authenticator {
+    /// Fetches nothing yet; keys come with [`Authenticator::keep_keys_fresh`].
+    pub fn new(issuers: Vec<Issuer>, clock: Arc<dyn Clock>) -> Result<Self, Vec<SourceFault>> {
+        Self::paced(issuers, clock, Pace::default())
+    }
+
+    fn paced(issuers: Vec<Issuer>, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self, Vec<SourceFault>> {
+        let mut faults = Vec::new();
+        let mut sources = Vec::new();
+        for issuer in &issuers {
+            match KeySource::new(issuer, pace) {
+                Ok(source) => sources.push(source),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            verifier: Verifier::new(issuers),
+            sources,
+            cache: Cache::default(),
+            clock,
+        })
+    }
+
+    /// Fetches the keys of all issuers and fetches them again when due or asked for. To be run as one task, until it is dropped;
+    /// without it no token is ever verified.
+    pub async fn keep_keys_fresh(&self) {
+        join_all(self.sources.iter().map(|source| source.keep_fresh(&*self.clock))).await;
+    }
+
+    /// The issuers whose keys are not at hand, for `/readyz?verbose`. Their callers get 503, everybody else is served.
+    pub fn issuers_without_keys(&self, now: Timestamp) -> Vec<&str> {
+        self.sources
+            .iter()
+            .filter(|source| source.held(now).is_none())
+            .map(KeySource::issuer)
+            .collect()
+    }
+
+    /// # Cancel safety
+    /// Keys are fetched by [`Authenticator::keep_keys_fresh`], this only waits for them: a client that goes away takes no fetch with it.
+    pub async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Verified>, SignInFault> {
+        refuse_subprotocol_token(headers)?;
+        let token = bearer(headers)?;
+        let print = Print::of(token);
+        if let Some(verified) = self.cached(&print, now) {
+            return Ok(verified);
+        }
+        match self.verify(token, &print, now) {
+            Err(TokenFault::UnknownKey { ref issuer, .. } | TokenFault::KeysUnavailable { ref issuer })
+                if self.refetched(issuer, now).await =>
+            {
+                Ok(self.verify(token, &print, self.clock.now())?)
+            }
+            judged => Ok(judged?),
+        }
+    }
+
+    fn verify(&self, token: &str, print: &Print, now: Timestamp) -> Result<Arc<Verified>, TokenFault> {
+        let used = Cell::new(None);
+        let keys = |issuer: &Issuer| match self.source(issuer.url()).and_then(|source| source.held(now)) {
+            Some(held) => {
+                used.set(Some((held.generation, held.good_until())));
+                Keys::Known(held.keys.clone())
+            }
+            None => Keys::Unavailable,
+        };
+        let verified = Arc::new(self.verifier.verify(token, &keys, now)?);
+        if let Some((generation, keys_end)) = used.get() {
+            let until = verified.expires().min(now.after(CACHE_LIFE)).min(keys_end);
+            self.cache.put(
+                print,
+                Entry {
+                    verified: verified.clone(),
+                    until,
+                    generation,
+                },
+                now,
+            );
+        }
+        Ok(verified)
+    }
+
+    fn cached(&self, print: &Print, now: Timestamp) -> Option<Arc<Verified>> {
+        let (verified, generation) = self.cache.look(print, now)?;
+        let held = self.source(verified.issuer())?.held(now)?;
+        (held.generation == generation).then_some(verified)
+    }
+
+    async fn refetched(&self, issuer: &str, now: Timestamp) -> bool {
+        match self.source(issuer) {
+            Some(source) => source.refetched(now).await,
+            None => false,
+        }
+    }
+
+    fn source(&self, issuer: &str) -> Option<&KeySource> {
+        self.sources.iter().find(|source| source.issuer() == issuer)
+    }
+}
+
+/// Exactly one header. Which of two a server believes is not to be guessed.
+fn bearer(headers: &HeaderMap) -> Result<&str, SignInFault> {
+    let mut found = headers.get_all(AUTHORIZATION).iter();
+    let header = found.next().ok_or(SignInFault::Nothing)?;
+    if found.next().is_some() {
+        return Err(SignInFault::Several);
+    }
+    let text = header.to_str().map_err(|_| SignInFault::NotBearer)?;
+    let (scheme, token) = text.split_once(' ').ok_or(SignInFault::NotBearer)?;
+    // RFC 9110 §11.1: the scheme is case-insensitive. RFC 6750 §2.1: one token follows.
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains([' ', ',', '\t']) {
+        return Err(SignInFault::NotBearer);
+    }
+    Ok(token)
+}
+
+/// The API server would take such a token, so it must not be overlooked: a second identity rides on the request.
+pub fn refuse_subprotocol_token(headers: &HeaderMap) -> Result<(), SignInFault> {
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let tokens = offered
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter(|protocol| {
+            let name = protocol.trim_ascii();
+            name.get(..WEBSOCKET_TOKEN.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(WEBSOCKET_TOKEN.as_bytes()))
+        });
+    if tokens.count() == 0 {
+        Ok(())
+    } else {
+        Err(SignInFault::InSubprotocol)
+    }
+}
+
+/// SHA-256 of a token: the cache holds no credential.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Print([u8; 32]);
+
+impl Print {
+    fn of(token: &str) -> Self {
+        let mut print = [0; 32];
+        print.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(print)
+    }
+}
+
+/// Tokens verified not long ago. In memory of one process only; what it forgets is verified again.
+#[derive(Debug, Default)]
+struct Cache {
+    shards: [Mutex<HashMap<Print, Entry>>; SHARDS],
+}
+
+#[derive(Debug)]
+struct Entry {
+    verified: Arc<Verified>,
+    /// Never later than the token's own end.
+    until: Timestamp,
+    /// Of the issuer's keys that it was verified with.
+    generation: u64,
+}
+
+impl Cache {
+    fn look(&self, print: &Print, now: Timestamp) -> Option<(Arc<Verified>, u64)> {
+        let shard = self.shard(print).lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = shard.get(print).filter(|entry| now < entry.until)?;
+        Some((entry.verified.clone(), entry.generation))
+    }
+
+    /// Full: those that have ended go, or else any one.
+    fn put(&self, print: &Print, entry: Entry, now: Timestamp) {
+        let mut shard = self.shard(print).lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= ENTRIES_PER_SHARD {
+            shard.retain(|_, entry| now < entry.until);
+        }
+        if shard.len() >= ENTRIES_PER_SHARD
+            && let Some(any) = shard.keys().next().copied()
+        {
+            shard.remove(&any);
+        }
+        shard.insert(*print, entry);
+    }
+
+    fn shard(&self, print: &Print) -> &Mutex<HashMap<Print, Entry>> {
+        &self.shards[usize::from(print.0[0]) % SHARDS]
+    }
+}
+
+impl std::fmt::Debug for Print {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Print(..)")
+    }
+}
+
+#[cfg(test)]
+#[path = "authenticate_tests.rs"]
+mod tests;
