@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use crate::fault::{Fault, Of, hint};
@@ -139,9 +140,15 @@ fn value(json: &str, key: &str) -> Option<String> {
     (!value.contains('\\')).then(|| value.to_owned())
 }
 
-/// `bed COMMAND`, freshly built: the Go tool's own cache makes that quick.
+/// `bed COMMAND`, of the sources as they are: built once in a run of ours, in a second or two.
 fn bed(places: &Places, command: &str) -> Result<Command, Fault> {
-    let binary = build_bed(places)?;
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().map_err(|_| "the build of `bed` panicked")?;
+    let binary = match built.take() {
+        Some(binary) => binary,
+        None => build_bed(places)?,
+    };
+    *built = Some(binary.clone());
     let mut bed = Command::new(binary);
     // The cache is named so that both of us mean the same.
     bed.arg(command)

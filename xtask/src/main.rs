@@ -17,7 +17,7 @@ mod watchdog;
 
 use std::process::ExitCode;
 
-use fault::{Fault, hint};
+use fault::Fault;
 use places::Places;
 
 const USAGE: &str = "usage: cargo xtask TASK
@@ -54,6 +54,6 @@ fn run(arguments: &[String]) -> Result<(), Fault> {
         "schema" => cluster::schema(&places, rest),
         "cluster" => cluster::foreground(&places, rest),
         "tidy" => tidy::run(&places),
-        other => Err(hint(format!("`{other}` is no task"), USAGE)),
+        other => Err(format!("`{other}` is no task\n{USAGE}").into()),
     }
 }
