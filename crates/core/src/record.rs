@@ -474,6 +474,22 @@ impl From<&identity::Caller> for Caller {
     }
 }
 
+/// Of somebody whose token was verified and whom the law does not know: nobody acts as them.
+impl From<&identity::Verified> for Caller {
+    fn from(verified: &identity::Verified) -> Self {
+        Self {
+            issuer: verified.issuer().to_owned(),
+            subject: verified.subject().to_owned(),
+            username: verified.username().to_owned(),
+            groups: verified.groups().to_vec(),
+            population: verified.population(),
+            agent: None,
+            impersonated: Impersonated { user: String::new(), groups: Vec::new() },
+        }
+        .cut()
+    }
+}
+
 impl From<&law::ClusterRef> for Cluster {
     fn from(cluster: &law::ClusterRef) -> Self {
         Self { name: cluster.name.clone(), uid: cluster.uid.clone() }

@@ -4,6 +4,7 @@ use std::fmt;
 
 pub mod body;
 pub mod json;
+pub mod outgoing;
 pub mod protobuf;
 
 /// Why a body was not understood, and what to send instead. Never quotes a value of the body.

@@ -1,0 +1,49 @@
+//! OpenAPI v3 of the group, as `kubectl explain sessions` reads it.
+
+use mantlet_api::gate::{API_VERSION, GROUP, VERSION};
+use serde_json::{Value, json};
+
+pub(crate) fn document() -> Value {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let number = |description: &str| json!({"type": "integer", "format": "int64", "description": description});
+    let user = json!({"type": "object", "description": "The verified identity.", "properties": {
+        "issuer": text("Who vouched for it."), "subject": text("Its subject there."), "username": text("Its mapped name."),
+        "groups": {"type": "array", "items": {"type": "string"}, "description": "Its mapped groups."},
+        "population": text("agents or people; only the issuer says which.")}});
+    let cluster = json!({"type": "object", "description": "The cluster by its name here and the uid of its kube-system.", "properties": {
+        "name": text("Name in the gateway's configuration."), "uid": text("Uid of the namespace kube-system.")}});
+    let session = json!({
+        "spec": {"type": "object", "description": "Whose work it is.", "properties": {
+            "cluster": cluster, "agent": text("Name of the Agent, if it is one's."), "user": user, "upstreamUser": text("The identity that the cluster sees.")}},
+        "status": {"type": "object", "description": "How it goes.", "properties": {
+            "phase": text("Active or Ended."), "startedAt": text("Time of the first request."), "lastSeenAt": text("Time of the last request."),
+            "endsAt": text("When it ends at the latest."), "endedAt": text("When it ended."), "endedReason": text("Why it ended."),
+            "requests": number("Requests so far."), "refused": number("Requests that the gateway refused.")}}});
+    let event = json!({
+        "spec": {"type": "object", "description": "Where it belongs.", "properties": {"session": text("Name of its session.")}},
+        "event": {"type": "object", "description": "The request as an audit.k8s.io/v1 Event.", "x-kubernetes-preserve-unknown-fields": true}});
+    json!({"openapi": "3.0.0", "info": {"title": "Mantlet", "version": VERSION},
+        "paths": {
+            format!("/apis/{API_VERSION}/sessions"): path("Session"), format!("/apis/{API_VERSION}/sessions/{{name}}"): path("Session"),
+            format!("/apis/{API_VERSION}/sessionevents"): path("SessionEvent"), format!("/apis/{API_VERSION}/sessionevents/{{name}}"): path("SessionEvent")},
+        "components": {"schemas": {
+            "dev.mantlet.gate.v1alpha1.Session": schema("Session", "Session is one credential's work: an agent run, a CI job, a login.", &session),
+            "dev.mantlet.gate.v1alpha1.SessionEvent": schema("SessionEvent", "SessionEvent is one request of a session, named by its Audit-ID.", &event)}}})
+}
+
+fn path(kind: &str) -> Value {
+    let gvk = json!({"group": GROUP, "version": VERSION, "kind": kind});
+    json!({"get": {"description": format!("read {kind}"), "x-kubernetes-action": "get", "x-kubernetes-group-version-kind": gvk,
+        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/dev.mantlet.gate.v1alpha1.{kind}")}}}}}}})
+}
+
+fn schema(kind: &str, description: &str, properties: &Value) -> Value {
+    let mut all = json!({
+        "apiVersion": {"type": "string", "description": "gate.mantlet.dev/v1alpha1"}, "kind": {"type": "string", "description": kind},
+        "metadata": {"type": "object", "description": "Standard object metadata.", "properties": {
+            "name": {"type": "string"}, "uid": {"type": "string"}, "resourceVersion": {"type": "string"}, "creationTimestamp": {"type": "string", "format": "date-time"}}}});
+    if let (Some(all), Some(more)) = (all.as_object_mut(), properties.as_object()) {
+        all.extend(more.clone());
+    }
+    json!({"type": "object", "description": description, "properties": all, "x-kubernetes-group-version-kind": [{"group": GROUP, "version": VERSION, "kind": kind}]})
+}

@@ -1,0 +1,101 @@
+//! In: a TCP connection. Out: a [`RawRequest`] per request, with the cluster that its path prefix names.
+//! Refuses: plain HTTP, TLS below 1.2, heads beyond 64 KiB, heads that take longer than 32 s, more than 250 streams on a connection.
+//! Does not look at tokens: identity belongs to a request, never to a connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::server::ResolvesServerCert;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::pipeline::Gateway;
+
+/// As kube-apiserver's (apiserver `server/secure_serving.go`, `ReadHeaderTimeout`).
+const HEAD: Duration = Duration::from_secs(32);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEAD_BYTES: usize = 64 * 1024;
+const STREAMS: u32 = 250;
+
+/// A request as it came, and where from. Only `arrive` looks inside.
+#[derive(Debug)]
+pub struct RawRequest {
+    pub(crate) request: Request<Incoming>,
+    pub(crate) peer: SocketAddr,
+}
+
+/// The TLS side of a listener: 1.2 and later, HTTP/2 and HTTP/1.1 by ALPN.
+pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Accepts until the process drains; then lets every connection end what it has begun.
+pub async fn listen(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = gateway.tasks.closing() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (gateway, tls, watcher) = (gateway.clone(), tls.clone(), graceful.watcher());
+                let tasks = gateway.tasks.clone();
+                tasks.pump("connection", connection(stream, peer, tls, gateway, watcher));
+            }
+            // Out of file descriptors, most likely: the listener lives on.
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    graceful.shutdown().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    gateway: Arc<Gateway>,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
+        return;
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(gateway.serve(RawRequest { request, peer }).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(32)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(30));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}

@@ -1,0 +1,109 @@
+//! In: the head and body of a request. Out: the [`Action`] that it asks for.
+//! Refuses: what the API server and we could read differently, client-side impersonation, encoded bodies, bodies beyond 3 MiB or slower than a minute.
+//! Does not judge, and reads no header but those named here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use mantlet_core::action::{Action, Head, Unreadable, UnreadableStatus, parse};
+use mantlet_core::mask::guard;
+
+use super::Ask;
+use crate::relay::refuse::Refusal;
+
+/// apiserver `server/config.go`, `MaxRequestBodyBytes`.
+const BODY_BYTES: usize = 3 * 1024 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// Reads the request to its end and says what it means.
+///
+/// # Cancel safety
+/// Nothing has happened yet; dropping it drops the request.
+pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
+    refuse_impersonation(&ask.parts.headers)?;
+    let accept = texts(&ask.parts.headers, ACCEPT)?;
+    let content_type = one(&ask.parts.headers, CONTENT_TYPE)?;
+    if one(&ask.parts.headers, CONTENT_ENCODING)?.is_some_and(|e| e != "identity") {
+        return Err(unreadable(UnreadableStatus::UnsupportedMediaType, "the API server reads no compressed bodies: send it without Content-Encoding"));
+    }
+    let head = Head {
+        method: ask.parts.method.as_str(),
+        path: &ask.path,
+        query: ask.parts.uri.query(),
+        accept: &accept,
+        content_type,
+        upgrade: wants_upgrade(&ask.parts.headers),
+    };
+    let outline = parse(&head).map_err(Refusal::NotUnderstood)?;
+    let body = match ask.body.take() {
+        Some(body) if outline.wants_body() => read(body).await?,
+        Some(_) | None => None,
+    };
+    let action = outline.complete(body).map_err(Refusal::NotUnderstood)?;
+    refuse_placeholders(&action)?;
+    Ok(action)
+}
+
+/// What was masked on its way out would overwrite the value on its way back (`get -o yaml | apply`).
+fn refuse_placeholders(action: &Action) -> Result<(), Refusal> {
+    let Some(Err(fields)) = action.body().map(guard::placeholders) else { return Ok(()) };
+    let fields = fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(unreadable(
+        UnreadableStatus::Unprocessable,
+        &format!(
+            "nothing changed: {fields} hold a placeholder of this gateway instead of the value. Leave these fields out (kubectl patch, kubectl annotate), or write the real values"
+        ),
+    ))
+}
+
+async fn read(body: Incoming) -> Result<Option<Bytes>, Refusal> {
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await {
+        Ok(Ok(all)) => Ok(Some(all.to_bytes()).filter(|b| !b.is_empty())),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => {
+            Err(unreadable(UnreadableStatus::TooLarge, "the body is larger than 3 MiB, the most that an API server takes"))
+        }
+        Ok(Err(_)) => Err(unreadable(UnreadableStatus::BadRequest, "the body broke off")),
+        Err(_) => Err(unreadable(UnreadableStatus::BadRequest, "the body did not arrive within 60 s")),
+    }
+}
+
+/// Dropping the headers would act as somebody else than the client meant; so they are refused, and the refusal says so.
+fn refuse_impersonation(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        false => Ok(()),
+        true => Err(Refusal::NotServed(
+            "impersonation is not possible through this gateway: remove --as, --as-group, --as-uid (and `as` in the kubeconfig) and act as yourself".into(),
+        )),
+    }
+}
+
+// apiserver httpstream.IsUpgradeRequest looks for "upgrade" anywhere in Connection; whoever could be taken for an upgrade is one here.
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+        || headers.get_all(CONNECTION).iter().any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("upgrade")))
+}
+
+fn texts(headers: &HeaderMap, name: http::HeaderName) -> Result<Vec<&str>, Refusal> {
+    headers.get_all(&name).iter().map(|v| v.to_str().map_err(|_| not_text(&name))).collect()
+}
+
+fn one(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, Refusal> {
+    let mut all = headers.get_all(&name).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(v), None) => v.to_str().map(Some).map_err(|_| not_text(&name)),
+        (Some(_), Some(_)) => Err(unreadable(UnreadableStatus::BadRequest, &format!("the header {name} is there twice"))),
+    }
+}
+
+fn not_text(name: &http::HeaderName) -> Refusal {
+    unreadable(UnreadableStatus::BadRequest, &format!("the header {name} is not plain text"))
+}
+
+fn unreadable(status: UnreadableStatus, message: &str) -> Refusal {
+    Refusal::NotUnderstood(Unreadable { status, message: message.to_owned() })
+}

@@ -1,0 +1,184 @@
+//! The line in the journal that a request has from its first moment to its last.
+//!
+//! An [`Entry`] is made before anything can fail; room for its close is reserved with it, so a close never fails and never waits. Whoever drops
+//! it closes it as `Abandoned`: there is no way out of a request that leaves none.
+
+use std::sync::Arc;
+
+use mantlet_core::action::{Action, Target};
+use mantlet_core::identity::Caller;
+use mantlet_core::law::{ClusterRef, Denial, Judgment};
+use mantlet_core::mask::text;
+use mantlet_core::record::{AuditId, Closed, Opened, Outcome, Parts};
+use mantlet_core::time::Clock;
+use mantlet_store::{Slot, Store};
+
+use crate::arrive::Ask;
+use crate::relay::refuse::Refusal;
+
+/// One request's line, still open.
+#[derive(Debug)]
+pub struct Entry {
+    /// None once closed.
+    slot: Option<Slot>,
+    id: AuditId,
+    /// None once written.
+    known: Option<Parts>,
+    session: Option<String>,
+    warnings: Vec<String>,
+    clock: Arc<dyn Clock>,
+    bytes: u64,
+}
+
+impl Entry {
+    /// Does not wait: where the journal has no room, the request is refused.
+    pub(crate) fn begin(store: &Store, ask: &Ask, clock: &Arc<dyn Clock>) -> Result<Self, Refusal> {
+        let slot = store.journal.slot().map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
+        let user_agent = ask.user_agent();
+        Ok(Self {
+            id: slot.id().clone(),
+            slot: Some(slot),
+            known: Some(Parts {
+                at: clock.now(),
+                uri: text(&ask.uri()),
+                user_agent: (!user_agent.is_empty()).then(|| text(user_agent)),
+                source_ips: vec![ask.peer.ip().to_string()],
+                cluster: None,
+                epoch: None,
+                session: None,
+                caller: None,
+                method: method(&ask.parts.method),
+                verb: None,
+                object_ref: None,
+                verdict: None,
+                not_judged: Vec::new(),
+            }),
+            session: None,
+            warnings: Vec::new(),
+            clock: clock.clone(),
+            bytes: 0,
+        })
+    }
+
+    pub(crate) fn id(&self) -> &AuditId {
+        &self.id
+    }
+
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// What the law wants the caller to read beside the answer.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The cluster that it is for.
+    pub(crate) fn goes_to(&mut self, cluster: &ClusterRef) {
+        if let Some(known) = &mut self.known {
+            known.cluster = Some(cluster.into());
+        }
+    }
+
+    pub(crate) fn called_by(&mut self, caller: &Caller, session: &str) {
+        if let Some(known) = &mut self.known {
+            known.caller = Some(caller.into());
+            known.session = Some(session.to_owned());
+        }
+        self.session = Some(session.to_owned());
+    }
+
+    /// The law knows nobody by this token.
+    pub(crate) fn not_recognized(&mut self, denial: Denial, epoch: u64) -> Refusal {
+        if let Some(known) = &mut self.known {
+            known.epoch = Some(epoch);
+            known.verdict = Some((&denial).into());
+        }
+        Refusal::NotAllowed(denial)
+    }
+
+    /// A token was verified, though the law knows nobody by it.
+    pub(crate) fn signed_in(&mut self, verified: &mantlet_core::identity::Verified) {
+        if let Some(known) = &mut self.known {
+            known.caller = Some(verified.into());
+        }
+    }
+
+    pub(crate) fn asks_for(&mut self, action: &Action) {
+        if let Some(known) = &mut self.known {
+            known.verb = Some(match action.target() {
+                Target::Resource(_) => action.verb().as_str(),
+                // RequestInfo: of what is no resource, the verb is the method in lower case.
+                Target::Path(_) => "get",
+            });
+            known.object_ref = match action.target() {
+                Target::Resource(resource) => Some(resource.into()),
+                Target::Path(_) => None,
+            };
+        }
+    }
+
+    pub(crate) fn judged(&mut self, judgment: &Judgment, epoch: u64) {
+        self.warnings = judgment.warnings.clone();
+        if let Some(known) = &mut self.known {
+            known.epoch = Some(epoch);
+            known.verdict = Some(judgment.into());
+            known.not_judged = judgment.not_judged.clone();
+        }
+    }
+
+    /// Noted before it leaves: a look-up whose answer is lost is one all the same.
+    pub(crate) fn looks_up(&mut self, kind: &'static str) -> Option<AuditId> {
+        self.slot.as_mut().map(|slot| slot.look_up(kind))
+    }
+
+    pub(crate) fn found(&mut self, id: &AuditId, code: u16) {
+        if let Some(slot) = &mut self.slot {
+            slot.looked_up(id, code);
+        }
+    }
+
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Queues the opening record.
+    pub(crate) fn open(&mut self) {
+        if let (Some(known), Some(slot)) = (self.known.take(), &mut self.slot) {
+            slot.open(Opened::new(&self.id, known));
+        }
+    }
+
+    /// Waits until the opening record is on disk.
+    ///
+    /// # Cancel safety
+    /// The record is queued either way; only the waiting ends.
+    pub(crate) async fn durable(&mut self) -> Result<(), String> {
+        match &mut self.slot {
+            Some(slot) => slot.durable().await.map_err(|fault| fault.to_string()),
+            None => Err("the entry is closed".into()),
+        }
+    }
+
+    pub(crate) fn close(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.open();
+        if let Some(slot) = self.slot.take() {
+            slot.close(Closed::new(&self.id, self.clock.now(), outcome, self.bytes));
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.finish(Outcome::Abandoned);
+    }
+}
+
+/// Any other is refused before it means anything.
+fn method(method: &http::Method) -> Option<&'static str> {
+    ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| method.as_str() == *known)
+}

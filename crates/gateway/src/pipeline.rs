@@ -1,0 +1,205 @@
+//! START HERE: the life of a request, from its head to its last byte.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Response};
+use mantlet_core::action::{Action, Unreadable, UnreadableStatus};
+use mantlet_core::identity::Caller;
+use mantlet_core::law::{Facts, Permit, Step, Verdict};
+use mantlet_core::mask::Masker;
+use mantlet_core::record::Outcome;
+use mantlet_core::time::Clock;
+use mantlet_desk::Desk;
+use mantlet_store::Store;
+
+use crate::arrive::accept::RawRequest;
+use crate::arrive::authenticate::Authenticator;
+use crate::arrive::{Ask, resolve};
+use crate::decide::look_up;
+use crate::entry::Entry;
+use crate::law::LawBook;
+use crate::relay::admit::{Refused, admit};
+use crate::relay::refuse::Refusal;
+use crate::relay::respond::{ReplyBody, respond};
+use crate::relay::{amend, forward, mask};
+use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+use crate::upstream::{Cluster, Unreached};
+
+pub type Reply = Response<ReplyBody>;
+
+/// Everything that a request meets on its way. One per process.
+#[derive(Debug)]
+pub struct Gateway {
+    pub tasks: Tasks,
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<Store>,
+    pub law: LawBook,
+    pub authenticator: Authenticator,
+    pub clusters: Vec<Arc<Cluster>>,
+    /// The cluster that is also served at `/`.
+    pub default: Option<Arc<Cluster>>,
+    pub desk: Desk,
+    pub telemetry: Telemetry,
+}
+
+/// What stands open beside the entry while a request is judged.
+struct Judged {
+    permit: Permit,
+    cluster: Arc<Cluster>,
+    masker: Arc<Masker>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Gateway {
+    /// One request, one reply, one line in the journal, whatever happens.
+    pub(crate) async fn serve(self: Arc<Self>, raw: RawRequest) -> Reply {
+        let started = std::time::Instant::now();
+        let ask = raw.split();
+        let method = ask.parts.method.clone();
+        let mut entry = match Entry::begin(&self.store, &ask, &self.clock) {
+            Ok(entry) => entry,
+            Err(why) => return self.telemetry.finished(&method, started, self.refuse_unrecorded(why)),
+        };
+        let end = match self.judge(ask, &mut entry).await {
+            // A write outlives its client: it runs in a task of its own.
+            Ok(judged) => {
+                let effect = judged.permit.action().effect();
+                match self.tasks.run(effect, self.clone().carry(judged, entry)).await {
+                    Ok(end) => end,
+                    Err(_lost) => return self.telemetry.finished(&method, started, Refusal::Fault.into_reply(None)),
+                }
+            }
+            Err(why) => Err(Refused { entry, why }),
+        };
+        let reply = end.unwrap_or_else(|refused| self.refuse(refused));
+        self.telemetry.finished(&method, started, reply)
+    }
+
+    /// From bytes to verdict. Droppable: only look-ups happen in here.
+    async fn judge(&self, mut ask: Ask, entry: &mut Entry) -> Result<Judged, Refusal> {
+        let law = self.law.load(); // one snapshot, one epoch
+        let now = self.clock.now();
+        let verified = self.authenticator.authenticate(&ask.parts.headers, now).await.map_err(Refusal::NotSignedIn)?;
+        entry.signed_in(&verified);
+        let cluster = self.cluster(ask.cluster.as_deref())?.clone();
+        let known = cluster.identify().await.map_err(|why| Refusal::NotReached { why, changes: false })?;
+        entry.goes_to(known);
+        let caller = Arc::new(law.recognize(verified, cluster.name(), now).map_err(|denial| entry.not_recognized(denial, law.epoch().number()))?);
+        let session = self.store.sessions.touch(&caller, known, now).map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
+        entry.called_by(&caller, session.as_str());
+        let masker = self.masker(&known.uid)?;
+        let action = Arc::new(resolve::resolve(&mut ask).await?);
+        entry.asks_for(&action);
+        let permit = self.decide(&law, &cluster, &caller, &action, entry).await?;
+        serve_here(&action)?;
+        Ok(Judged { permit, cluster, masker, headers: ask.relayed_headers() })
+    }
+
+    /// The law is asked until it has what it wants to know.
+    async fn decide(
+        &self,
+        law: &mantlet_core::law::Law,
+        cluster: &Cluster,
+        caller: &Arc<Caller>,
+        action: &Arc<Action>,
+        entry: &mut Entry,
+    ) -> Result<Permit, Refusal> {
+        let known = cluster.identify().await.map_err(|why| Refusal::NotReached { why, changes: false })?;
+        let mut facts = Facts::default();
+        loop {
+            match law.evaluate(known, caller, action, &facts, self.clock.now()) {
+                Step::Need(lookups) => facts.learn(look_up::look_up(lookups, entry, cluster).await),
+                Step::Done(judgment) => {
+                    entry.judged(&judgment, law.epoch().number());
+                    return match judgment.verdict {
+                        Verdict::Allow(permit) => Ok(permit),
+                        Verdict::Deny(denial) => Err(Refusal::NotAllowed(denial)),
+                        Verdict::Hold(question) => Err(Refusal::NotApproved(question)),
+                    };
+                }
+            }
+        }
+    }
+
+    /// From verdict to reply.
+    async fn carry(self: Arc<Self>, judged: Judged, entry: Entry) -> Result<Reply, Refused> {
+        let Judged { permit, cluster, masker, headers } = judged;
+        let pass = admit(permit, entry, headers).await?;
+        let shown = match mantlet_desk::serves(pass.action()) {
+            true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
+            false => {
+                let forwarded = forward::forward(pass, &cluster).await?;
+                amend::amend(mask::mask(forwarded, &masker).await?).await?
+            }
+        };
+        Ok(respond(shown, self.clock.clone(), &self.tasks)) // body or pump now owns the pass
+    }
+
+    /// The one place that closes a refused entry and writes a Status.
+    fn refuse(&self, refused: Refused) -> Reply {
+        let Refused { entry, why } = refused;
+        let (code, reason) = why.code();
+        let id = entry.id().clone();
+        tracing::info!(code = code.as_u16(), reason, audit_id = %id, why = why.to_log(), "refused");
+        let outcome = why.outcome();
+        let warnings = entry.warnings().to_vec();
+        entry.close(outcome);
+        let mut reply = why.into_reply(Some(id.as_str()));
+        crate::relay::respond::warn(reply.headers_mut(), &warnings);
+        reply
+    }
+
+    /// No entry could be made: the journal is full or down. Counted, since it cannot be written.
+    fn refuse_unrecorded(&self, why: Refusal) -> Reply {
+        tracing::error!(why = why.to_log(), "refused: not recorded");
+        self.telemetry.unrecorded();
+        why.into_reply(None)
+    }
+
+    fn cluster(&self, name: Option<&str>) -> Result<&Arc<Cluster>, Refusal> {
+        let found = match name {
+            Some(name) => self.clusters.iter().find(|c| c.name() == name),
+            None => self.default.as_ref(),
+        };
+        found.ok_or_else(|| {
+            Refusal::NotUnderstood(Unreadable {
+                status: UnreadableStatus::NotFound,
+                message: match name {
+                    Some(_) => "this gateway serves no cluster of that name: check the server URL of your kubeconfig, https://HOST/clusters/NAME".into(),
+                    None => "this gateway serves no cluster at this path: the server URL of your kubeconfig ends in /clusters/NAME".into(),
+                },
+            })
+        })
+    }
+
+    fn masker(&self, uid: &str) -> Result<Arc<Masker>, Refusal> {
+        let key = self.store.keyring.mask_key().map_err(|fault| Refusal::NotMasked(fault.to_string()))?;
+        Ok(Arc::new(Masker::new(&key, uid)))
+    }
+}
+
+/// What the law allows and this gateway cannot carry yet: streams that leave HTTP.
+fn serve_here(action: &Action) -> Result<(), Refusal> {
+    use mantlet_core::action::Verb;
+    match action.verb() {
+        Verb::Exec | Verb::Attach | Verb::PortForward | Verb::Proxy => Err(Refusal::NotServed(format!(
+            "{} is not possible through this gateway yet; nothing was sent. Use `kubectl logs`, `kubectl describe` or `kubectl get events` to look; do not retry",
+            action.verb().as_str()
+        ))),
+        Verb::Get | Verb::List | Verb::Watch | Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => Ok(()),
+    }
+}
+
+/// Whether anything may have happened upstream decides what the record says.
+impl Refusal {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Refusal::NotMasked(_) | Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, .. } => Outcome::Unknown,
+            other => {
+                let (code, reason) = other.code();
+                Outcome::Refused { code: code.as_u16(), reason: reason.to_owned(), message: other.message() }
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! In: a [`Permit`] and the request's [`Entry`]. Out: a [`Pass`]: judged, written down, and, for what changes the cluster, on disk.
+//! Refuses: when the journal does. Later issues settle the charges of the permit here.
+
+use http::{HeaderName, HeaderValue};
+use mantlet_core::action::{Action, Effect};
+use mantlet_core::identity::{Caller, Impersonation};
+use mantlet_core::law::Permit;
+use mantlet_core::record::{AuditId, Outcome};
+use mantlet_core::wire::outgoing::{Outgoing, outgoing};
+
+use super::refuse::Refusal;
+use crate::entry::Entry;
+use crate::stream::cut::Cut;
+
+/// Leave to carry out one action, and the open line in the journal that says so. Made by [`admit`] only; lives as long as the answer does.
+#[must_use = "a pass nobody used is a request nobody carried out"]
+#[derive(Debug)]
+pub struct Pass {
+    permit: Permit,
+    entry: Entry,
+    session: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    code: u16,
+    reason: String,
+}
+
+/// A refusal that can still be written down.
+#[derive(Debug)]
+pub struct Refused {
+    pub(crate) entry: Entry,
+    pub(crate) why: Refusal,
+}
+
+/// Makes the entry durable, then hands out the pass.
+///
+/// # Cancel safety
+/// Nothing was sent; dropping it closes the entry as abandoned.
+// INVARIANT: a change is on disk before it is forwarded. A read's entry follows within 5 ms.
+pub(crate) async fn admit(permit: Permit, mut entry: Entry, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Pass, Refused> {
+    entry.open();
+    if let Effect::Changes = permit.action().effect()
+        && let Err(why) = entry.durable().await
+    {
+        return Err(Refused { entry, why: Refusal::NotRecorded(why) });
+    }
+    let session = entry.session().unwrap_or_default().to_owned();
+    Ok(Pass { permit, entry, session, headers, code: 0, reason: String::new() })
+}
+
+impl Pass {
+    pub(crate) fn action(&self) -> &Action {
+        self.permit.action()
+    }
+
+    pub(crate) fn caller(&self) -> &Caller {
+        self.permit.caller()
+    }
+
+    pub(crate) fn audit_id(&self) -> &AuditId {
+        self.entry.id()
+    }
+
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        self.entry.warnings()
+    }
+
+    pub(crate) fn impersonation(&self) -> Impersonation {
+        self.caller().impersonation()
+    }
+
+    pub(crate) fn client_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        outgoing(self.action(), self.permit.terms())
+    }
+
+    /// The cluster answered with this code.
+    pub(crate) fn answered(&mut self, code: u16) {
+        self.code = code;
+    }
+
+    /// The reason of the `Status` that it answered with.
+    pub(crate) fn because(&mut self, reason: &str) {
+        reason.clone_into(&mut self.reason);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.entry.sent(bytes);
+    }
+
+    pub(crate) fn close(self) {
+        self.entry.close(Outcome::Answered { code: self.code, reason: self.reason });
+    }
+
+    /// The client left before the end of the answer.
+    pub(crate) fn abandon(self) {
+        self.entry.close(Outcome::Abandoned);
+    }
+
+    pub(crate) fn cut(self, cut: Cut) {
+        self.entry.close(Outcome::Cut { code: self.code, why: cut.as_str().to_owned() });
+    }
+
+    pub(crate) fn refuse(self, why: Refusal) -> Refused {
+        Refused { entry: self.entry, why }
+    }
+}

@@ -1,0 +1,69 @@
+//! In: an answer that may be shown. Out: the same, with what the gateway itself has to add: its virtual group in discovery and OpenAPI.
+//! Refuses: discovery that cannot be read. Everything else passes untouched.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use mantlet_core::action::Target;
+use mantlet_core::law::Law;
+use mantlet_desk::{AnswerBody, Desk, Visitor};
+use serde_json::Value;
+
+use super::admit::{Pass, Refused};
+use super::mask::{Body, Shown, Source};
+use super::refuse::Refusal;
+use crate::upstream::Cluster;
+
+/// Aggregated discovery of a cluster with hundreds of CRDs is about 2 MB.
+const DISCOVERY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Adds the virtual group where a client learns which groups there are.
+pub(crate) async fn amend(shown: Shown) -> Result<Shown, Refused> {
+    let merge = match shown.pass.action().target() {
+        Target::Path(path) if shown.code == StatusCode::OK => match path.as_str() {
+            "/apis" => mantlet_desk::discovery::merge_groups,
+            "/openapi/v3" => mantlet_desk::discovery::merge_openapi_paths,
+            _ => return Ok(shown),
+        },
+        Target::Path(_) | Target::Resource(_) => return Ok(shown),
+    };
+    let Shown { pass, code, headers, body } = shown;
+    let Some(mut document) = whole(body).await.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+        return Err(pass.refuse(Refusal::NotMasked("discovery is no JSON, or larger than 16 MiB".into())));
+    };
+    merge(&mut document);
+    Ok(Shown { pass, code, headers, body: Body::Whole(Bytes::from(document.to_string())) })
+}
+
+/// The virtual API: same road, same proofs, no cluster.
+pub(crate) async fn desk(mut pass: Pass, desk: &Desk, law: &Law, cluster: &Cluster) -> Result<Shown, Refused> {
+    let Some(known) = cluster.identity() else {
+        return Err(pass.refuse(Refusal::Fault));
+    };
+    let roles = law.roles(pass.caller().verified(), cluster.name());
+    let answer = desk.answer(&Visitor { caller: pass.caller(), roles, cluster: known }, pass.action()).await;
+    pass.answered(answer.code);
+    pass.because(&answer.reason);
+    let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    let body = match answer.body {
+        AnswerBody::Whole(bytes) => Body::Whole(bytes),
+        AnswerBody::Stream(pipe, feed) => Body::Begun(Bytes::new(), Source::Desk { pipe, feed: Some(feed.into_future()) }),
+    };
+    Ok(Shown { pass, code, headers, body })
+}
+
+async fn whole(body: Body) -> Option<Bytes> {
+    let (begun, mut source) = match body {
+        Body::Whole(bytes) => return Some(bytes),
+        Body::Begun(begun, source) => (begun, source),
+    };
+    let mut all = BytesMut::from(begun);
+    while let Some(chunk) = source.next().await {
+        all.extend_from_slice(&chunk.ok()?);
+        if all.len() > DISCOVERY_BYTES {
+            return None;
+        }
+    }
+    Some(all.freeze())
+}

@@ -1,0 +1,8 @@
+//! From verdict to reply: made durable, sent, masked, answered.
+
+pub mod admit;
+pub(crate) mod forward;
+pub(crate) mod amend;
+pub(crate) mod mask;
+pub mod respond;
+pub mod refuse;

@@ -1,0 +1,185 @@
+//! In: a [`Refusal`]. Out: a Kubernetes `Status` that kubectl prints and client-go understands.
+//!
+//! The only file that knows status codes and message texts of refusals. What kubectl makes of each code was measured: 403 with a reason is
+//! printed with that reason and not retried; 429 and 503 with `Retry-After` are retried ten times in silence; 422 hides the message if there are causes.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use mantlet_core::identity::token::Blame;
+use mantlet_core::action::{Unreadable, UnreadableStatus};
+use mantlet_core::law::{Denial, DenialReason, Question};
+use serde_json::{Value, json};
+
+use super::respond::ReplyBody;
+use crate::arrive::authenticate::SignInFault;
+use crate::upstream::Unreached;
+
+/// Why a request did not get its answer, by who must act.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The client: nothing that the API server would read the same way.
+    NotUnderstood(Unreadable),
+    /// The client: sign in (again).
+    NotSignedIn(SignInFault),
+    /// The caller: ask for access; names the rule.
+    NotAllowed(Denial),
+    /// The caller: this needs a human.
+    NotApproved(Question),
+    /// The caller: not served here, though the law has nothing against it.
+    NotServed(String),
+    /// The operator: the journal is down or full, nothing was forwarded.
+    NotRecorded(String),
+    /// The operator: the answer cannot be masked; what the request did, it did.
+    NotMasked(String),
+    /// The operator: the cluster does not accept the gateway's own credential.
+    NotAccepted,
+    /// The operator: the cluster cannot be reached. `sent` tells whether the request left.
+    NotReached { why: Unreached, changes: bool },
+    /// The caller: less, or later.
+    TooMuch(String),
+    /// The operator: a fault of this program.
+    Fault,
+}
+
+impl Refusal {
+    /// Status code and reason, as recorded and as sent.
+    pub(crate) fn code(&self) -> (StatusCode, &str) {
+        match self {
+            Refusal::NotUnderstood(u) => match u.status {
+                UnreadableStatus::BadRequest => (StatusCode::BAD_REQUEST, "BadRequest"),
+                UnreadableStatus::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
+                UnreadableStatus::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+                UnreadableStatus::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
+                UnreadableStatus::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+                UnreadableStatus::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
+                UnreadableStatus::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+            },
+            Refusal::NotSignedIn(fault) => match fault.blame() {
+                Blame::Token => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+                Blame::Name => (StatusCode::FORBIDDEN, "Forbidden"),
+                Blame::Issuer => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            },
+            Refusal::NotAllowed(denial) => match &denial.reason {
+                DenialReason::Upstream { code, status } => (StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY), reason_of(status)),
+                DenialReason::NotRecognized | DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => {
+                    (StatusCode::FORBIDDEN, denial.status_reason().unwrap_or("PolicyDenied"))
+                }
+            },
+            Refusal::NotApproved(_) => (StatusCode::FORBIDDEN, "ApprovalRequired"),
+            Refusal::NotServed(_) => (StatusCode::FORBIDDEN, "Forbidden"),
+            Refusal::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "NotRecorded"),
+            Refusal::NotMasked(_) => (StatusCode::BAD_GATEWAY, "NotMasked"),
+            Refusal::NotAccepted => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Refusal::NotReached { why: Unreached::Late, .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+            Refusal::NotReached { why: Unreached::Broken(_), .. } => (StatusCode::BAD_GATEWAY, "BadGateway"),
+            Refusal::NotReached { why: Unreached::Unsent(_) | Unreached::Unidentified(_), .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            }
+            Refusal::TooMuch(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+            Refusal::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+        }
+    }
+
+    /// What the caller reads: what happened, why, what to type next.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Refusal::NotUnderstood(u) => u.message.clone(),
+            Refusal::NotSignedIn(fault) => fault.for_caller().to_owned(),
+            Refusal::NotAllowed(denial) => denial.message.clone(),
+            Refusal::NotApproved(question) => question.message.clone(),
+            Refusal::NotServed(message) | Refusal::TooMuch(message) => message.clone(),
+            Refusal::NotRecorded(_) => {
+                "the gateway cannot record this request, so it was not sent; nothing changed. Ask its operator to look at /readyz?verbose".into()
+            }
+            Refusal::NotMasked(_) => {
+                "the cluster's answer cannot be masked safely, so it is not shown. If this was a write, it may have happened: look with `kubectl get`".into()
+            }
+            Refusal::NotAccepted => "the cluster does not accept the gateway's own credential; nothing changed. Ask the gateway's operator".into(),
+            Refusal::NotReached { why: Unreached::Unsent(_), .. } => "the cluster cannot be reached; nothing was sent. Try again later".into(),
+            Refusal::NotReached { why: Unreached::Unidentified(_), .. } => {
+                "the cluster behind this gateway is not the one it was set up for, or has not said who it is; nothing was sent".into()
+            }
+            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, changes: true } => {
+                "the connection to the cluster broke after the request was sent: whether it happened is unknown. Look with `kubectl get` before you repeat it".into()
+            }
+            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, changes: false } => {
+                "the connection to the cluster broke before it answered. Reading again is safe".into()
+            }
+            Refusal::Fault => "the gateway failed while it handled this request; what was sent is in its record".into(),
+        }
+    }
+
+    /// What the log says; never a secret, often more than the caller may know.
+    pub(crate) fn to_log(&self) -> String {
+        match self {
+            Refusal::NotRecorded(why) | Refusal::NotMasked(why) => why.clone(),
+            Refusal::NotAllowed(Denial { detail: Some(detail), .. }) => detail.clone(),
+            Refusal::NotReached { why, .. } => why.to_string(),
+            Refusal::NotSignedIn(fault) => fault.to_string(),
+            Refusal::NotUnderstood(_)
+            | Refusal::NotAllowed(_)
+            | Refusal::NotApproved(_)
+            | Refusal::NotServed(_)
+            | Refusal::NotAccepted
+            | Refusal::TooMuch(_)
+            | Refusal::Fault => self.message(),
+        }
+    }
+
+    fn details(&self) -> Option<Value> {
+        match self {
+            Refusal::NotAllowed(denial) => Some(json!({"causes": causes(&denial.causes)})),
+            Refusal::NotApproved(question) => Some(json!({"causes": causes(&question.causes)})),
+            Refusal::NotUnderstood(_)
+            | Refusal::NotSignedIn(_)
+            | Refusal::NotServed(_)
+            | Refusal::NotRecorded(_)
+            | Refusal::NotMasked(_)
+            | Refusal::NotAccepted
+            | Refusal::NotReached { .. }
+            | Refusal::TooMuch(_)
+            | Refusal::Fault => None,
+        }
+    }
+
+    /// The whole answer. `audit_id` is missing only where no entry could be made.
+    pub(crate) fn into_reply(self, audit_id: Option<&str>) -> Response<ReplyBody> {
+        let (code, reason) = self.code();
+        let status = match &self {
+            // The API server refused the rehearsal; the request itself would have got the same answer.
+            Refusal::NotAllowed(Denial { reason: DenialReason::Upstream { status, .. }, .. }) => Value::clone(status),
+            _ => self.status(code, reason),
+        };
+        let mut response = Response::new(ReplyBody::whole(Bytes::from(status.to_string())));
+        *response.status_mut() = code;
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if let Some(id) = audit_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert("audit-id", id);
+        }
+        if code == StatusCode::UNAUTHORIZED {
+            headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    fn status(&self, code: StatusCode, reason: &str) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message(), "reason": reason, "code": code.as_u16(),
+        });
+        if let (Some(details), Some(map)) = (self.details(), status.as_object_mut()) {
+            map.insert("details".into(), details);
+        }
+        status
+    }
+}
+
+fn reason_of(status: &Value) -> &str {
+    status.get("reason").and_then(Value::as_str).unwrap_or("Unknown")
+}
+
+fn causes(causes: &[(String, String)]) -> Value {
+    causes.iter().map(|(reason, message)| json!({"reason": reason, "message": message})).collect()
+}

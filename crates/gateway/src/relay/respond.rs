@@ -1,0 +1,118 @@
+//! In: an answer's head and the masked beginning of its body, or a refusal. Out: the reply; its body, or the pump behind it, now owns the Pass.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use hyper::body::{Body, Frame, SizeHint};
+use mantlet_core::time::Clock;
+use tokio::sync::mpsc;
+
+use super::mask::{self, Shown};
+use crate::stream::pump;
+use crate::tasks::Tasks;
+
+/// The body of a reply.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// All of it is here.
+    Whole(Option<Bytes>),
+    /// A pump feeds it; see `stream::pump`.
+    Piped(mpsc::Receiver<Result<Bytes, CutShort>>),
+}
+
+/// The body ended before its end: no last chunk is sent on HTTP/1.1, RST_STREAM on HTTP/2, so that no client takes the part for the whole.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the answer was cut short")]
+pub struct CutShort;
+
+/// Headers of the cluster that a client may see; all others stay here.
+const RELAYED: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    CACHE_CONTROL,
+    RETRY_AFTER,
+    HeaderName::from_static("x-kubernetes-pf-flowschema-uid"),
+    HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid"),
+];
+
+/// The reply to an answer that may be shown.
+pub(crate) fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Response<ReplyBody> {
+    let Shown { mut pass, code, headers, body } = shown;
+    let id = HeaderValue::from_str(pass.audit_id().as_str());
+    let warnings = pass.warnings().to_vec();
+    let body = match body {
+        mask::Body::Whole(bytes) => {
+            pass.sent(bytes.len() as u64);
+            pass.close();
+            ReplyBody::whole(bytes)
+        }
+        mask::Body::Begun(begun, source) => pump::start(begun, source, pass, clock, tasks),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let out = response.headers_mut();
+    for name in RELAYED {
+        if let Some(value) = headers.get(&name) {
+            out.insert(name, value.clone());
+        }
+    }
+    for value in headers.get_all(WARNING) {
+        if let Some(value) = masked_header(value) {
+            out.append(WARNING, value);
+        }
+    }
+    warn(out, &warnings);
+    if let Ok(id) = id {
+        out.insert("audit-id", id);
+    }
+    response
+}
+
+/// `Warning: 299 - "text"` (RFC 7234 5.5), which kubectl prints on stderr.
+pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    for text in warnings {
+        let quoted = mantlet_core::mask::text(text).replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(WARNING, value);
+        }
+    }
+}
+
+fn masked_header(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_str(&mantlet_core::mask::text(value.to_str().ok()?)).ok()
+}
+
+impl ReplyBody {
+    pub fn whole(bytes: Bytes) -> Self {
+        ReplyBody::Whole(Some(bytes))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match &mut *self {
+            ReplyBody::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            ReplyBody::Piped(pipe) => pipe.poll_recv(cx).map(|chunk| chunk.map(|c| c.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ReplyBody::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            ReplyBody::Piped(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            ReplyBody::Piped(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a stream that had begun was ended, and what it says as it goes.
+
+use bytes::Bytes;
+use serde_json::json;
+
+/// After the head: what ended an answer before its own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The caller's token expired.
+    TokenEnded,
+    /// The gateway is shutting down; another replica will answer.
+    Drained,
+    /// The client took nothing for a minute.
+    Stalled,
+    /// The rest of the answer could not be masked; none of it was sent.
+    Unmaskable,
+    /// The cluster broke the answer off.
+    Broken,
+}
+
+impl Cut {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Cut::TokenEnded => "TokenEnded",
+            Cut::Drained => "Drained",
+            Cut::Stalled => "Stalled",
+            Cut::Unmaskable => "Unmaskable",
+            Cut::Broken => "Broken",
+        }
+    }
+
+    /// The last event of a watch. Reflectors list again on it, and then get the 401 that tells them to sign in.
+    /// None where the stream ends without a word: a drain is no business of the client, and a broken answer must look broken.
+    pub(crate) fn watch_farewell(self) -> Option<Bytes> {
+        match self {
+            Cut::TokenEnded => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 401, "reason": "Unauthorized",
+                    "message": "the token of this watch has expired; sign in again and watch anew"});
+                Some(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status}))))
+            }
+            Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => None,
+        }
+    }
+
+    /// Whether the body may end as if it were complete. Watches and logs have no end of their own, so a clean one misleads nobody.
+    pub(crate) fn ends_clean(self) -> bool {
+        match self {
+            Cut::TokenEnded | Cut::Drained => true,
+            Cut::Stalled | Cut::Unmaskable | Cut::Broken => false,
+        }
+    }
+}
