@@ -1,1 +1,514 @@
+//! Case files (`cases/policy/*.yaml`): agents, policies, callers and requests as people write them, and what each must come to.
+//! A reviewer adds a case without Rust; `cases/policy/README.md` says how.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mantlet_api::policy as written;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Rule, Source, Step, Verdict, Written};
+use crate::action::{self, Action, Head};
+use crate::identity::{Population, Verified};
+use crate::mask::{self, Hint};
+use crate::time::Timestamp;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct File {
+    /// Names of packs in the folder `policies` of the repository.
+    packs: Vec<String>,
+    /// Names of other case files, whose agents, policies and callers are taken.
+    with: Vec<String>,
+    agents: Vec<written::Agent>,
+    policies: Vec<written::Policy>,
+    roles: Vec<written::RoleGrant>,
+    own_namespaces: Vec<String>,
+    callers: BTreeMap<String, Who>,
+    cases: Vec<Case>,
+    /// Each makes the law impossible to compile; the faults that must be found.
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Who {
+    population: Population,
+    #[serde(default = "issuer")]
+    issuer: String,
+    subject: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    claims: Value,
+}
+
+fn issuer() -> String {
+    String::from("https://issuer.test")
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Case {
+    name: String,
+    #[serde(rename = "as")]
+    caller: String,
+    #[serde(default = "prod")]
+    cluster: String,
+    #[serde(default)]
+    request: String,
+    /// JSON or YAML; sent as JSON.
+    body: Option<Value>,
+    content_type: Option<String>,
+    /// The answer to the dry-run. A case with one must ask for it, a case without must not.
+    dry_run: Option<DryRun>,
+    verdict: Expected,
+    /// The rule that decides: `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
+    by: Option<String>,
+    /// Texts that the message to the caller contains.
+    #[serde(default)]
+    says: Vec<String>,
+    session: Option<String>,
+    /// Texts, one for each warning, in order.
+    #[serde(default)]
+    warns: Vec<String>,
+    /// Every rule that applied, in order, if given.
+    applied: Option<Vec<String>>,
+    not_judged: Option<Vec<String>>,
+    /// Text in the detail for the operator's log.
+    detail: Option<String>,
+}
+
+fn prod() -> String {
+    String::from("prod")
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum DryRun {
+    Known(Value),
+    Absent,
+    Refused {
+        code: u16,
+        message: String,
+    },
+    Failed(String),
+    /// The gateway comes back without an answer.
+    Silent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Expected {
+    NotRecognized,
+    Allow,
+    Hold,
+    Deny,
+    /// The API server's own refusal of the dry-run.
+    Upstream,
+}
+
+/// What a case came to.
+#[derive(Debug)]
+struct Outcome {
+    verdict: Expected,
+    by: Option<String>,
+    message: String,
+    session: String,
+    detail: Option<String>,
+    warnings: Vec<String>,
+    applied: Vec<String>,
+    not_judged: Vec<String>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/policy")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn load(name: &str) -> File {
+    let mut file: File = serde_saphyr::from_str(&read(&folder().join(name))).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for other in std::mem::take(&mut file.with) {
+        let other = load(&other);
+        file.packs.extend(other.packs);
+        file.agents.extend(other.agents);
+        file.policies.extend(other.policies);
+        file.own_namespaces.extend(other.own_namespaces);
+        file.callers.extend(other.callers);
+    }
+    for pack in std::mem::take(&mut file.packs) {
+        file.policies.extend(load_pack(&pack));
+    }
+    file
+}
+
+fn load_pack(name: &str) -> Vec<written::Policy> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../policies")
+        .join(format!("{name}.yaml"));
+    serde_saphyr::from_multiple(&read(&path)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn compile(file: &File) -> Result<Law, Vec<Fault>> {
+    let numbered = |at: usize| Source::Document(at);
+    let written = Written {
+        agents: file
+            .agents
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(at, a)| (numbered(at), a))
+            .collect(),
+        policies: file
+            .policies
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(at, p)| (numbered(at), p))
+            .collect(),
+        roles: file.roles.clone(),
+        own_namespaces: file.own_namespaces.iter().cloned().collect(),
+        clusters: ["prod", "staging"].map(String::from).into(),
+    };
+    Law::compile(written, Epoch::new(7))
+}
+
+/// Every case of the file. Also with the policies in reverse: their order must not matter.
+fn check(name: &str) {
+    let mut file = load(name);
+    assert!(!file.cases.is_empty(), "{name} has no cases");
+    let mut wrong = Vec::new();
+    for _ in ["as written", "in reverse"] {
+        let law = compile(&file).unwrap_or_else(|faults| panic!("{name}: {}", joined(&faults)));
+        wrong.extend(file.cases.iter().flat_map(|case| differences(case, &law, &file)));
+        file.policies.reverse();
+    }
+    assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
+}
+
+fn check_faults(name: &str) {
+    let file = load(name);
+    let found = compile(&file).expect_err("the law compiles");
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let found: Vec<_> = found.iter().map(|f| f.lines().next().unwrap_or_default()).collect();
+    let unexpected: Vec<_> = found
+        .iter()
+        .filter(|f| !file.faults.iter().any(|e| f.contains(e.as_str())))
+        .collect();
+    let missing: Vec<_> = file
+        .faults
+        .iter()
+        .filter(|e| !found.iter().any(|f| f.contains(e.as_str())))
+        .collect();
+    assert!(
+        unexpected.is_empty() && missing.is_empty(),
+        "unexpected: {unexpected:#?}\nmissing: {missing:#?}"
+    );
+}
+
+fn joined(faults: &[Fault]) -> String {
+    faults
+        .iter()
+        .map(|f| format!("{:?} {f}", f.source))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn differences(case: &Case, law: &Law, file: &File) -> Vec<String> {
+    let outcome = run(case, law, file);
+    let mut wrong = Vec::new();
+    let mut differ = |what: &str, wanted: String, got: String| {
+        if wanted != got {
+            wrong.push(format!(
+                "- {}: {what}: wanted {wanted}, got {got}\n    {}",
+                case.name, outcome.message
+            ));
+        }
+    };
+    differ(
+        "verdict",
+        format!("{:?}", case.verdict),
+        format!("{:?}", outcome.verdict),
+    );
+    let rule = |rule: &Option<String>| rule.clone().unwrap_or_default();
+    differ("rule", rule(&case.by), rule(&outcome.by));
+    for text in &case.says {
+        differ(
+            "message says",
+            format!("{text:?}"),
+            if outcome.message.contains(text) {
+                format!("{text:?}")
+            } else {
+                "nothing of it".into()
+            },
+        );
+    }
+    differ(
+        "number of warnings",
+        case.warns.len().to_string(),
+        format!("{}", outcome.warnings.len()),
+    );
+    for (wanted, got) in case.warns.iter().zip(&outcome.warnings) {
+        differ(
+            "warning",
+            wanted.clone(),
+            if got.contains(wanted.as_str()) {
+                wanted.clone()
+            } else {
+                got.clone()
+            },
+        );
+    }
+    if let Some(session) = &case.session {
+        differ("session", session.clone(), outcome.session.clone());
+    }
+    if let Some(applied) = &case.applied {
+        differ("applied", applied.join(", "), outcome.applied.join(", "));
+    }
+    if let Some(names) = &case.not_judged {
+        differ("not judged", names.join(", "), outcome.not_judged.join(", "));
+    }
+    if let Some(detail) = &case.detail {
+        let got = outcome.detail.clone().unwrap_or_default();
+        differ(
+            "detail",
+            detail.clone(),
+            if got.contains(detail.as_str()) {
+                detail.clone()
+            } else {
+                got
+            },
+        );
+    }
+    let lines = outcome.message.lines().count();
+    differ("at most three lines", String::from("true"), (lines <= 3).to_string());
+    wrong
+}
+
+fn run(case: &Case, law: &Law, file: &File) -> Outcome {
+    let who = file
+        .callers
+        .get(&case.caller)
+        .unwrap_or_else(|| panic!("{}: no caller `{}`", case.name, case.caller));
+    let now = Timestamp::parse("2026-06-01T12:00:00Z").unwrap();
+    let caller = match law.recognize(Arc::new(verified(who)), &case.cluster, now) {
+        Ok(caller) => Arc::new(caller),
+        Err(denial) => {
+            return Outcome {
+                verdict: Expected::NotRecognized,
+                by: denial.rule.as_ref().map(Rule::to_string),
+                message: denial.message,
+                session: String::new(),
+                detail: denial.detail,
+                warnings: Vec::new(),
+                applied: Vec::new(),
+                not_judged: Vec::new(),
+            };
+        }
+    };
+    let cluster = ClusterRef {
+        name: case.cluster.clone(),
+        uid: String::from("uid-of-kube-system"),
+    };
+    let action = Arc::new(understand(case));
+    let mut facts = Facts::default();
+    let mut asked = false;
+    let judgment = loop {
+        match law.evaluate(&cluster, &caller, &action, &facts, now) {
+            Step::Done(judgment) => break judgment,
+            Step::Need(lookups) => {
+                assert!(!asked, "{}: asks twice", case.name);
+                asked = true;
+                let dry_run = case
+                    .dry_run
+                    .as_ref()
+                    .unwrap_or_else(|| panic!("{}: asks for a dry-run", case.name));
+                facts.learn(
+                    lookups
+                        .iter()
+                        .flat_map(|lookup| {
+                            let uri = lookup.outgoing().path_and_query;
+                            assert_eq!(uri.matches("dryRun=All").count(), 1, "{}: {uri}", case.name);
+                            fact(dry_run, &action).map(|fact| lookup.learned(fact))
+                        })
+                        .collect(),
+                );
+            }
+        }
+    };
+    assert_eq!(asked, case.dry_run.is_some(), "{}: asked for a dry-run", case.name);
+    outcome(judgment, caller.session_key().to_owned())
+}
+
+fn outcome(judgment: Judgment, session: String) -> Outcome {
+    let (verdict, by, message, detail) = match judgment.verdict {
+        Verdict::Allow(permit) => {
+            assert_eq!(permit.epoch(), Epoch::new(7));
+            (Expected::Allow, None, String::new(), None)
+        }
+        Verdict::Hold(question) => (Expected::Hold, Some(question.rule.to_string()), question.message, None),
+        Verdict::Deny(denial) => {
+            let verdict = match denial.reason {
+                DenialReason::Upstream { .. } => Expected::Upstream,
+                DenialReason::NotRecognized => Expected::NotRecognized,
+                DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => Expected::Deny,
+            };
+            (
+                verdict,
+                denial.rule.map(|r| r.to_string()),
+                denial.message,
+                denial.detail,
+            )
+        }
+    };
+    let applied = judgment.applied.iter().map(|a| a.rule.to_string()).collect();
+    let (warnings, not_judged) = (judgment.warnings, judgment.not_judged);
+    Outcome {
+        verdict,
+        by,
+        message,
+        session,
+        detail,
+        warnings,
+        applied,
+        not_judged,
+    }
+}
+
+fn verified(who: &Who) -> Verified {
+    Verified {
+        issuer: who.issuer.clone(),
+        subject: who.subject.clone(),
+        population: who.population,
+        username: if who.username.is_empty() {
+            who.subject.clone()
+        } else {
+            who.username.clone()
+        },
+        groups: who.groups.clone(),
+        claims: who.claims.clone(),
+        expires: Timestamp::from_seconds(i64::from(u32::MAX)),
+    }
+}
+
+fn understand(case: &Case) -> Action {
+    let (method, url) = case
+        .request
+        .trim()
+        .split_once(' ')
+        .unwrap_or_else(|| panic!("{}: no request", case.name));
+    let (path, query) = url
+        .split_once('?')
+        .map_or((url, None), |(path, query)| (path, Some(query)));
+    let json = (case.body.is_some() && method != "PATCH").then_some("application/json");
+    let patch = (method == "PATCH").then_some("application/merge-patch+json");
+    let content_type = case.content_type.as_deref().or(json).or(patch);
+    let head = Head {
+        method,
+        path,
+        query,
+        accept: &["application/json"],
+        content_type,
+        upgrade: false,
+    };
+    let body = case.body.as_ref().map(|b| Bytes::from(b.to_string()));
+    let outline = action::parse(&head).unwrap_or_else(|e| panic!("{}: {}", case.name, e.message));
+    outline
+        .complete(body)
+        .unwrap_or_else(|e| panic!("{}: {}", case.name, e.message))
+}
+
+fn fact(dry_run: &DryRun, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>> {
+    let secrets = action.resource().is_some_and(|r| r.resource == "secrets");
+    let hint = if secrets { Hint::Secrets } else { Hint::Other };
+    match dry_run {
+        DryRun::Known(object) => Some(Fact::Known(Arc::new(mask::value(object.clone(), hint)))),
+        DryRun::Absent => Some(Fact::Absent),
+        DryRun::Refused { code, message } => {
+            let status =
+                json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message });
+            Some(Fact::Refused {
+                code: *code,
+                status: Arc::new(mask::value(status, Hint::Other)),
+            })
+        }
+        DryRun::Failed(why) => Some(Fact::Failed(why.clone())),
+        DryRun::Silent => None,
+    }
+}
+
+#[test]
+fn identities_are_recognized_as_one_agent_or_as_a_person() {
+    check("recognize.yaml");
+}
+
+#[test]
+fn an_agent_acts_only_within_its_scope() {
+    check("scope.yaml");
+}
+
+#[test]
+fn secrets_in_scope_follow_the_names_that_the_agent_may_use() {
+    check("secrets.yaml");
+}
+
+#[test]
+fn nobody_changes_what_belongs_to_the_gateway() {
+    check("self-protection.yaml");
+}
+
+#[test]
+fn deny_wins_whatever_the_order() {
+    check("precedence.yaml");
+}
+
+#[test]
+fn a_mode_holds_for_each_population() {
+    check("modes.yaml");
+}
+
+#[test]
+fn what_a_patch_would_store_is_judged() {
+    check("dry-run.yaml");
+}
+
+#[test]
+fn an_expression_that_errs_never_passes() {
+    check("errors.yaml");
+}
+
+#[test]
+fn rules_match_by_cluster_subject_resource_and_name() {
+    check("matching.yaml");
+}
+
+#[test]
+fn the_guardrails_hold_agents_and_warn_people() {
+    check("guardrails.yaml");
+}
+
+#[test]
+fn every_fault_of_the_written_law_is_found_at_once() {
+    check_faults("faults.yaml");
+}
+
+#[test]
+fn roles_are_granted_by_issuer_name_and_cluster() {
+    let file = load("roles.yaml");
+    let law = compile(&file).unwrap_or_else(|faults| panic!("{}", joined(&faults)));
+    let roles = |who: &str, cluster: &str| law.roles(&verified(&file.callers[who]), cluster);
+    let (viewer, auditor) = (written::Role::Viewer, written::Role::Auditor);
+    assert!(roles("sre", "prod").has(viewer) && !roles("sre", "prod").has(auditor));
+    assert!(!roles("sre", "staging").has(viewer));
+    assert!(roles("auditor", "staging").has(auditor) && roles("auditor", "prod").has(auditor));
+    assert!(!roles("sre-of-another-issuer", "prod").has(viewer));
+    assert_eq!(roles("nobody", "prod"), super::Roles::default());
+}

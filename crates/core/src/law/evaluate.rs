@@ -25,7 +25,7 @@ use super::{ClusterRef, Law, message, scope};
 pub(super) const VIRTUAL_GROUP: &str = "gate.mantlet.dev";
 
 /// Groups whose API the API server itself serves, so that it honors `dryRun`. An aggregated server may ignore it and store the object.
-const SERVED_BY_KUBERNETES: [&str; 18] = [
+const SERVED_BY_KUBERNETES: [&str; 22] = [
     "",
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
@@ -39,11 +39,15 @@ const SERVED_BY_KUBERNETES: [&str; 18] = [
     "coordination.k8s.io",
     "discovery.k8s.io",
     "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
     "networking.k8s.io",
     "node.k8s.io",
     "policy",
     "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
     "storage.k8s.io",
+    "storagemigration.k8s.io",
 ];
 
 impl Law {
@@ -352,8 +356,7 @@ impl<'a> Sitting<'a> {
         self.not_judged.append(&mut self.waiting);
         let verdict = self.verdict();
         let warnings = self.applied.iter().filter_map(message::warning).collect();
-        let mut not_judged: Vec<String> = self.not_judged.iter().map(Rule::to_string).collect();
-        not_judged.dedup();
+        let not_judged = self.not_judged.iter().map(Rule::to_string).collect();
         Step::Done(Judgment {
             verdict,
             applied: self.applied,

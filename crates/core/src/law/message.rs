@@ -41,13 +41,15 @@ fn name_of(r: &ResourceRef) -> String {
 }
 
 fn place_of(verb: Verb, r: &ResourceRef) -> String {
-    match verb {
-        _ if r.resource == "namespaces" && r.group.is_empty() => String::new(),
-        Verb::List | Verb::Watch | Verb::DeleteCollection if r.namespace.is_empty() => {
-            String::from(" at the cluster scope")
-        }
-        _ if r.namespace.is_empty() => String::new(),
-        _ => format!(" in namespace \"{}\"", plain(&r.namespace)),
+    let collection = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    if r.resource == "namespaces" && r.group.is_empty() {
+        String::new()
+    } else if !r.namespace.is_empty() {
+        format!(" in namespace \"{}\"", plain(&r.namespace))
+    } else if collection {
+        String::from(" at the cluster scope")
+    } else {
+        String::new()
     }
 }
 
@@ -67,8 +69,10 @@ fn not_done(action: &Action) -> &'static str {
     }
 }
 
+/// A message of a policy, on one line and without its full stop.
 fn sentence(message: &str) -> String {
-    message.trim().trim_end_matches('.').to_owned()
+    let words: Vec<_> = message.split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
 }
 
 pub(super) fn causes(rule: &Rule) -> Vec<(String, String)> {
@@ -168,8 +172,11 @@ pub(super) fn warning(applied: &Applied) -> Option<String> {
         (Strength::Warn, ValidationAction::RequireApproval) => " would need human approval for this",
         (Strength::Warn, ValidationAction::Deny) => " would deny this",
     };
-    let text = format!("gateway: {}{would}: {}", applied.rule, sentence(&applied.message));
-    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Some(format!(
+        "gateway: {}{would}: {}",
+        applied.rule,
+        sentence(&applied.message)
+    ))
 }
 
 /// The API server refused the rehearsal of the request; the caller gets exactly that answer.
