@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Pre-allocated files with ascending numbers.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -115,6 +115,7 @@ pub struct Switches {
     writes_fail: AtomicBool,
     flushes_fail: AtomicBool,
     full: AtomicBool,
+    flushes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -148,6 +149,11 @@ impl Switches {
     /// No room for another segment; what was laid out can still be written.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// How often a segment was flushed.
+    pub fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::SeqCst)
     }
 
     fn check(switch: &AtomicBool, kind: io::ErrorKind) -> io::Result<()> {
@@ -196,6 +202,7 @@ impl Segment for FaultySegment {
 
     fn sync(&self) -> io::Result<()> {
         Switches::check(&self.switches.flushes_fail, io::ErrorKind::Other)?;
+        self.switches.flushes.fetch_add(1, Ordering::SeqCst);
         self.segment.sync()
     }
 }

@@ -7,6 +7,8 @@
 mod clock;
 pub mod disk;
 mod fault;
+#[cfg(test)]
+mod golden;
 mod index;
 mod journal;
 mod keyring;

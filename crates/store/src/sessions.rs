@@ -309,3 +309,203 @@ fn name() -> Result<String, StoreFault> {
     let letters = random::bytes::<16>()?.map(|byte| char::from(ALPHABET[usize::from(byte & 31)]));
     Ok(format!("ses-{}", String::from_iter(letters)))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use mantlet_api::gate::{Session, SessionPhase};
+    use mantlet_core::time::Clock;
+
+    use super::*;
+    use crate::testing::{Scratch, caller, clock, cluster, open};
+    use crate::{HandClock, Owner, Store, Visible};
+
+    fn who<'a>(agent: &'a str, session_key: &'a str) -> Who<'a> {
+        let (idle, max) = (Duration::from_secs(60), Duration::from_secs(200));
+        Who {
+            population: "agents",
+            agent,
+            issuer: "https://issuer.example",
+            subject: "",
+            session_key,
+            idle,
+            max,
+        }
+    }
+
+    pub(crate) fn enter(store: &Store, agent: &str, clock: &HandClock) -> SessionId {
+        store
+            .sessions
+            .enter(&who(agent, "run-1"), || caller(agent), &cluster(), clock.now())
+            .unwrap()
+    }
+
+    async fn shown(store: &Store) -> Vec<Session> {
+        store.index.flush().await.unwrap();
+        store
+            .index
+            .sessions(&Visible::Everything, None, None)
+            .await
+            .unwrap()
+            .items
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_while_requests_come_and_ends_when_idle() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let store = open(&scratch, &clock).await.unwrap();
+        let first = enter(&store, "coder", &clock);
+        for _ in 0..2 {
+            clock.advance(Duration::from_secs(50));
+            assert_eq!(enter(&store, "coder", &clock), first);
+        }
+        clock.advance(Duration::from_secs(61));
+        let second = enter(&store, "coder", &clock);
+        assert_ne!(second, first);
+        let shown = shown(&store).await;
+        let states: Vec<_> = shown
+            .iter()
+            .map(|s| (s.metadata.name.as_str(), s.status.phase))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (first.as_str(), SessionPhase::Ended),
+                (second.as_str(), SessionPhase::Active)
+            ]
+        );
+        assert_eq!(shown[0].status.ended_reason.as_deref(), Some("Idle"));
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_at_its_greatest_age_however_busy() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let store = open(&scratch, &clock).await.unwrap();
+        let first = enter(&store, "coder", &clock);
+        assert_eq!(first.ends(), clock.now().after(Duration::from_secs(200)));
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(50));
+            assert_eq!(enter(&store, "coder", &clock), first);
+        }
+        clock.advance(Duration::from_secs(50));
+        assert_ne!(enter(&store, "coder", &clock), first);
+        assert_eq!(shown(&store).await[0].status.ended_reason.as_deref(), Some("MaxAge"));
+    }
+
+    #[tokio::test]
+    async fn agents_keys_and_clusters_have_sessions_of_their_own() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let store = open(&scratch, &clock).await.unwrap();
+        let other = Cluster {
+            name: "other".into(),
+            uid: "9".into(),
+        };
+        let enter = |who: Who<'_>, cluster: &Cluster| {
+            store
+                .sessions
+                .enter(&who, || caller("x"), cluster, clock.now())
+                .unwrap()
+                .as_str()
+                .to_owned()
+        };
+        let person = Who {
+            population: "people",
+            agent: "",
+            subject: "a",
+            ..who("", "run-1")
+        };
+        let names = [
+            enter(who("a", "run-1"), &cluster()),
+            enter(who("b", "run-1"), &cluster()),
+            enter(who("a", "run-2"), &cluster()),
+            enter(who("a", "run-1"), &other),
+            enter(person.clone(), &cluster()),
+            enter(Who { subject: "b", ..person }, &cluster()),
+        ];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        assert!(names.iter().all(|name| name.len() == 20 && name.starts_with("ses-")));
+    }
+
+    #[tokio::test]
+    async fn a_live_session_goes_on_after_a_restart() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let store = open(&scratch, &clock).await.unwrap();
+        let first = enter(&store, "coder", &clock);
+        store.close().await;
+        clock.advance(Duration::from_secs(30));
+        let store = open(&scratch, &clock).await.unwrap();
+        assert_eq!(enter(&store, "coder", &clock), first);
+        store.close().await;
+        clock.advance(Duration::from_secs(61));
+        let store = open(&scratch, &clock).await.unwrap();
+        assert_ne!(enter(&store, "coder", &clock), first);
+    }
+
+    #[tokio::test]
+    async fn the_session_longest_without_a_request_gives_way() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let mut store = open(&scratch, &clock).await.unwrap();
+        store.sessions.kept = 2;
+        let first = enter(&store, "a", &clock);
+        clock.advance(Duration::from_secs(1));
+        let second = enter(&store, "b", &clock);
+        clock.advance(Duration::from_secs(1));
+        enter(&store, "c", &clock);
+        assert_eq!(enter(&store, "b", &clock), second);
+        assert_ne!(enter(&store, "a", &clock), first);
+        assert_eq!(shown(&store).await[0].status.ended_reason.as_deref(), Some("Evicted"));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_seen_by_its_owner_only() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let store = open(&scratch, &clock).await.unwrap();
+        let name = enter(&store, "coder", &clock);
+        store.index.flush().await.unwrap();
+        let own = |subject: &str| {
+            Visible::Own(Owner {
+                issuer: "https://issuer.example".into(),
+                subject: subject.into(),
+            })
+        };
+        assert!(
+            store
+                .index
+                .session(&own("coder"), name.as_str())
+                .await
+                .unwrap()
+                .is_some()
+        );
+        assert!(
+            store
+                .index
+                .session(&own("deployer"), name.as_str())
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            store
+                .index
+                .sessions(&own("deployer"), None, None)
+                .await
+                .unwrap()
+                .items
+                .len(),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn no_session_is_given_out_that_cannot_be_written_down() {
+        let (scratch, clock) = (Scratch::new(), clock());
+        let mut config = scratch.config();
+        config.sizes.requests = 1;
+        let store = Store::open(config, clock.clone()).await.unwrap();
+        let _slot = store.journal.slot().unwrap();
+        let entered = store
+            .sessions
+            .enter(&who("a", "k"), || caller("a"), &cluster(), clock.now());
+        assert!(matches!(entered, Err(StoreFault::Full(_))));
+    }
+}

@@ -7,6 +7,8 @@ mod batch;
 mod event;
 mod indexer;
 mod read;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,16 +93,12 @@ impl Index {
             // The journal is the truth; what a power loss takes from the index is made again.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(std::time::Duration::from_secs(10));
-        let mut write = options.connect().await?;
+        let hint = "hint: remove the file; the index is made anew from the journal";
+        let unusable = |fault: &dyn std::fmt::Display| StoreFault::unusable(&path, format!("{fault}\n{hint}"));
+        let mut write = options.connect().await.map_err(|fault| unusable(&fault))?;
         let migrations = sqlx::migrate!("migrations/sqlite");
-        migrations
-            .run(&mut write)
-            .await
-            .map_err(|fault| StoreFault::unusable(&path, fault))?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.read_only(true))
-            .await?;
+        migrations.run(&mut write).await.map_err(|fault| unusable(&fault))?;
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
         let indexer = Indexer::new(write, journal).await?;
         let indexed = indexer.indexed();
         let (versions, follow) = versions(indexed.clone());

@@ -9,6 +9,8 @@ mod frame;
 mod queue;
 mod scan;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fs::{DirBuilder, File, OpenOptions};

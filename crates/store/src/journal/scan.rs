@@ -197,8 +197,8 @@ pub(crate) struct Tail {
     segment: Option<Box<dyn Segment>>,
 }
 
-/// At most so many bytes are read at a time, unless one record is longer.
-const CHUNK: u64 = 1 << 20;
+/// At most so many bytes are read at a time, unless one record is longer: what a task may parse without letting others wait.
+const CHUNK: u64 = 256 << 10;
 
 impl Tail {
     /// Goes on behind the record `at.seq`, which ends at `at.offset`.

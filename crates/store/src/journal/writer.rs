@@ -156,6 +156,8 @@ impl Writer {
             self.append(record)?;
         }
         if stop {
+            // In a flush of its own: it is what proves that the records before it had been durable.
+            self.flush()?;
             self.record(&Record::Stopped)?;
         }
         self.flush()?;

@@ -1,0 +1,536 @@
+use std::sync::Arc;
+
+use mantlet_core::record::{Closed, Line, Opened, Outcome, Record};
+use mantlet_core::time::Clock;
+
+use super::chain::ChainKey;
+use super::frame::{self, Found};
+use super::scan::{Standing, scan};
+use super::{Head, Journal, Tail};
+use crate::disk::{Disk, FaultyDisk, Folder};
+use crate::keyring::{Begun, Keyring};
+use crate::testing::{Scratch, answered, clock, open, opened, parts, request};
+use crate::{MissingKey, Store, StoreConfig, StoreFault};
+
+fn disk(scratch: &Scratch) -> Folder {
+    Folder::new(&scratch.path().join("journal"))
+}
+
+fn key(scratch: &Scratch) -> ChainKey {
+    let (folder, file) = (scratch.path().join("journal"), scratch.path().join("key"));
+    let keyring = Keyring::open(&folder, &file, MissingKey::Refuse, Begun::Yes, clock().now()).unwrap();
+    ChainKey {
+        id: keyring.chain_key_id().to_owned(),
+        key: keyring.chain_key(),
+    }
+}
+
+fn look(scratch: &Scratch) -> Result<Standing, StoreFault> {
+    scan(&disk(scratch), &key(scratch))
+}
+
+fn lines(scratch: &Scratch) -> Vec<Line> {
+    let head = look(scratch).unwrap().head;
+    let mut tail = Tail::new(
+        Arc::new(disk(scratch)),
+        Head {
+            segment: 1,
+            offset: 0,
+            seq: 0,
+        },
+    );
+    let mut lines = Vec::new();
+    loop {
+        match tail.read(head).unwrap() {
+            more if more.is_empty() => return lines,
+            more => lines.extend(more),
+        }
+    }
+}
+
+fn closes(scratch: &Scratch) -> Vec<(String, Outcome)> {
+    let closes = lines(scratch).into_iter().filter_map(|line| match line.record {
+        Record::Closed(closed) => Some((closed.audit_id, closed.outcome)),
+        _ => None,
+    });
+    closes.collect()
+}
+
+/// Where each frame of a segment begins, and where the last one ends.
+fn bounds(bytes: &[u8]) -> Vec<usize> {
+    let mut bounds = vec![0];
+    let mut at = 0;
+    while let Found::Frame(frame) = frame::decode(&bytes[at..]) {
+        at += frame.length();
+        bounds.push(at);
+    }
+    bounds
+}
+
+#[tokio::test]
+async fn an_opening_is_on_disk_when_durable_returns() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut slot = store.journal.slot().unwrap();
+    slot.open(opened(slot.id(), &clock));
+    slot.durable().await.unwrap();
+    let unclosed = look(&scratch.crashed()).unwrap().unclosed;
+    assert_eq!(
+        unclosed.iter().map(|open| open.audit_id.as_str()).collect::<Vec<_>>(),
+        [slot.id().as_str()]
+    );
+}
+
+#[tokio::test]
+async fn many_requests_share_a_flush() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let faulty = Arc::new(FaultyDisk::new(&scratch.path().join("journal")));
+    let store = Store::open_on(faulty.clone(), scratch.config(), clock.clone())
+        .await
+        .unwrap();
+    let before = faulty.switches().flushes();
+    let requests = (0..64).map(|_| {
+        let mut slot = store.journal.slot().unwrap();
+        slot.open(opened(slot.id(), &clock));
+        async move { slot.durable().await.map(|()| slot) }
+    });
+    let slots: Vec<_> = futures(requests.collect())
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let flushes = faulty.switches().flushes() - before;
+    assert!(flushes <= 16, "{flushes} flushes for 64 requests");
+    assert_eq!(look(&scratch.crashed()).unwrap().unclosed.len(), slots.len());
+}
+
+async fn futures<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
+    let mut done = Vec::new();
+    for task in tasks {
+        done.push(task.await.unwrap());
+    }
+    done
+}
+
+#[tokio::test]
+async fn a_slot_that_is_dropped_closes_as_abandoned() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut slot = store.journal.slot().unwrap();
+    let lookup = slot.look_up("dryRun");
+    slot.open(opened(slot.id(), &clock));
+    slot.looked_up(&lookup, 200);
+    let id = slot.id().to_string();
+    drop(slot);
+    store.close().await;
+    assert_eq!(closes(&scratch), [(id.clone(), Outcome::Abandoned)]);
+    let lookups = lines(&scratch).into_iter().find_map(|line| match line.record {
+        Record::Closed(closed) => Some(closed.lookups),
+        _ => None,
+    });
+    let lookup = &lookups.unwrap()[0];
+    assert_eq!((lookup.audit_id.clone(), lookup.code), (format!("{id}.1"), Some(200)));
+}
+
+#[tokio::test]
+async fn what_was_open_at_the_end_of_a_process_is_closed_as_unknown() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let done = request(&store, &clock).await;
+    let mut slot = store.journal.slot().unwrap();
+    slot.open(opened(slot.id(), &clock));
+    slot.durable().await.unwrap();
+    let crashed = scratch.crashed();
+    open(&crashed, &clock).await.unwrap().close().await;
+    let answered = Outcome::Answered {
+        code: 200,
+        reason: String::new(),
+    };
+    assert_eq!(
+        closes(&crashed),
+        [(done, answered), (slot.id().to_string(), Outcome::Unknown)]
+    );
+    assert!(look(&crashed).unwrap().unclosed.is_empty());
+}
+
+#[tokio::test]
+async fn a_write_torn_at_any_byte_leaves_what_came_before() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..4 {
+        request(&store, &clock).await;
+        store.journal.settled().await.unwrap();
+    }
+    let crashed = scratch.crashed();
+    let (path, whole) = (crashed.segment(1), std::fs::read(crashed.segment(1)).unwrap());
+    let bounds = bounds(&whole);
+    let (from, end) = (bounds[bounds.len() - 4], bounds[bounds.len() - 1]);
+    for cut in from..end {
+        let mut torn = whole.clone();
+        torn[cut..end].fill(0);
+        std::fs::write(&path, &torn).unwrap();
+        let standing = look(&crashed).unwrap_or_else(|fault| panic!("cut at {cut}: {fault}"));
+        let kept = bounds.iter().rposition(|bound| *bound <= cut).unwrap();
+        assert_eq!(standing.head.seq, kept as u64, "cut at {cut}");
+        assert_eq!(standing.torn.is_none(), bounds.contains(&cut), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_taken_away_and_said_so() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let kept = request(&store, &clock).await;
+    store.journal.settled().await.unwrap();
+    request(&store, &clock).await;
+    store.journal.settled().await.unwrap();
+    let crashed = scratch.crashed();
+    let mut bytes = std::fs::read(crashed.segment(1)).unwrap();
+    let bounds = bounds(&bytes);
+    let (cut, end) = (bounds[bounds.len() - 3] + 5, bounds[bounds.len() - 1]);
+    bytes[cut..end].fill(0);
+    std::fs::write(crashed.segment(1), &bytes).unwrap();
+
+    let store = open(&crashed, &clock).await.unwrap();
+    let again = request(&store, &clock).await;
+    store.close().await;
+    let truncated = lines(&crashed).into_iter().find_map(|line| match line.record {
+        Record::Truncated(truncated) => Some(truncated),
+        _ => None,
+    });
+    let truncated = truncated.unwrap();
+    assert_eq!((truncated.segment, truncated.bytes, truncated.unclosed), (1, 5, 0));
+    assert_eq!(
+        closes(&crashed).into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        [kept, again]
+    );
+}
+
+#[tokio::test]
+async fn a_bit_changed_anywhere_in_durable_records_is_found() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..3 {
+        request(&store, &clock).await;
+    }
+    store.close().await;
+    let whole = std::fs::read(scratch.segment(1)).unwrap();
+    let bounds = bounds(&whole);
+    // Behind the last but one frame nothing proves that a bad frame had been durable: that is what anchors will be for.
+    for place in (0..bounds[bounds.len() - 2]).step_by(7) {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1 << (place % 8);
+        std::fs::write(scratch.segment(1), &flipped).unwrap();
+        assert!(
+            matches!(look(&scratch), Err(StoreFault::Damaged { .. })),
+            "byte {place}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_record_left_out_or_put_elsewhere_breaks_the_chain() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    request(&store, &clock).await;
+    request(&store, &clock).await;
+    store.close().await;
+    let whole = std::fs::read(scratch.segment(1)).unwrap();
+    let bounds = bounds(&whole);
+    let frame = |index: usize| whole[bounds[index]..bounds[index + 1]].to_vec();
+    let order = |order: &[usize]| {
+        let mut bytes: Vec<u8> = order.iter().flat_map(|index| frame(*index)).collect();
+        bytes.resize(whole.len(), 0);
+        std::fs::write(scratch.segment(1), bytes).unwrap();
+        look(&scratch).map(|standing| standing.head.seq)
+    };
+    assert_eq!(order(&[0, 1, 2, 3, 4, 5]), Ok(6));
+    assert!(
+        matches!(order(&[0, 1, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        "left out"
+    );
+    assert!(
+        matches!(order(&[0, 2, 1, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        "swapped"
+    );
+    assert!(
+        matches!(order(&[1, 2, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        "without its beginning"
+    );
+}
+
+#[tokio::test]
+async fn records_go_on_in_the_next_segment_and_across_starts() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let store = open(&scratch, &clock).await.unwrap();
+        for _ in 0..40 {
+            ids.push(request(&store, &clock).await);
+        }
+        store.close().await;
+    }
+    assert!(disk(&scratch).segments().unwrap().len() > 3);
+    assert_eq!(closes(&scratch).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+    let writers: std::collections::BTreeSet<_> = lines(&scratch).into_iter().map(|line| line.writer).collect();
+    assert_eq!(writers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_found() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..60 {
+        request(&store, &clock).await;
+    }
+    store.close().await;
+    std::fs::remove_file(scratch.segment(1)).unwrap();
+    let fault = open(&scratch, &clock).await.unwrap_err();
+    assert!(
+        matches!(&fault, StoreFault::Damaged { what, .. } if what.contains("segment 1 is missing")),
+        "{fault}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_requests_than_there_is_room_for() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let mut config = scratch.config();
+    config.sizes.requests = 2;
+    let store = Store::open(config, clock.clone()).await.unwrap();
+    let mut first = store.journal.slot().unwrap();
+    first.open(opened(first.id(), &clock));
+    let _second = store.journal.slot().unwrap();
+    assert!(matches!(store.journal.slot(), Err(StoreFault::Full(_))));
+    let closed = answered(&first, 200, &clock);
+    first.close(closed);
+    store.journal.settled().await.unwrap();
+    let _third = store.journal.slot().unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_refuses_everything_from_then_on() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let faulty = Arc::new(FaultyDisk::new(&scratch.path().join("journal")));
+    let store = Store::open_on(faulty.clone(), scratch.config(), clock.clone())
+        .await
+        .unwrap();
+    request(&store, &clock).await;
+    store.journal.settled().await.unwrap();
+    let mut slot = store.journal.slot().unwrap();
+    let mut other = store.journal.slot().unwrap();
+    faulty.switches().fail_flushes(true);
+    slot.open(opened(slot.id(), &clock));
+    other.open(opened(other.id(), &clock));
+    assert!(matches!(slot.durable().await, Err(StoreFault::Failed(_))));
+    assert!(matches!(other.durable().await, Err(StoreFault::Failed(_))));
+    faulty.switches().fail_flushes(false);
+    assert!(matches!(store.journal.slot(), Err(StoreFault::Failed(_))));
+    assert!(matches!(store.health(), Err(StoreFault::Failed(_))));
+    let closed = answered(&slot, 200, &clock);
+    slot.close(closed);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_requests_and_still_closes_old_ones() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let faulty = Arc::new(FaultyDisk::new(&scratch.path().join("journal")));
+    let store = Store::open_on(faulty.clone(), scratch.config(), clock.clone())
+        .await
+        .unwrap();
+    faulty.switches().fill(true);
+    let mut held = store.journal.slot().unwrap();
+    held.open(opened(held.id(), &clock));
+    held.durable().await.unwrap();
+    // A segment holds some forty records here; half of them are left for closes.
+    let mut refused = None;
+    for _ in 0..40 {
+        match store.journal.slot() {
+            Ok(mut slot) => {
+                slot.open(opened(slot.id(), &clock));
+                drop(slot);
+                store.journal.settled().await.unwrap();
+            }
+            Err(fault) => {
+                refused = Some(fault);
+                break;
+            }
+        }
+    }
+    assert!(matches!(refused, Some(StoreFault::Full(_))), "{refused:?}");
+    let id = held.id().to_string();
+    let closed = answered(&held, 200, &clock);
+    held.close(closed);
+    store.close().await;
+    assert_eq!(closes(&scratch).last().unwrap().0, id);
+}
+
+#[tokio::test]
+async fn two_processes_cannot_write_one_journal() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let fault = open(&scratch, &clock).await.unwrap_err();
+    assert!(matches!(&fault, StoreFault::Locked(_)), "{fault}");
+    store.close().await;
+    open(&scratch, &clock).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn refusals_without_a_caller_are_written_up_to_a_rate_and_counted_beyond_it() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..120 {
+        let mut slot = store.journal.slot().unwrap();
+        slot.open(Opened::new(slot.id(), parts(None, None, clock.now())));
+        let outcome = Outcome::Refused {
+            code: 401,
+            reason: "Unauthorized".into(),
+            message: "sign in again".into(),
+        };
+        let closed = Closed::new(slot.id(), clock.now(), outcome, 0);
+        slot.close(closed);
+    }
+    clock.advance(std::time::Duration::from_secs(1));
+    drop(store.journal.slot().unwrap());
+    store.close().await;
+    let counted = lines(&scratch).into_iter().filter_map(|line| match line.record {
+        Record::Refusals(refusals) => Some(refusals.counted.iter().map(|counted| counted.count).sum::<u64>()),
+        _ => None,
+    });
+    assert_eq!(counted.sum::<u64>(), 70);
+    assert_eq!(closes(&scratch).len(), 51);
+}
+
+#[tokio::test]
+async fn slots_may_outlive_the_journal() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut slot = store.journal.slot().unwrap();
+    slot.open(opened(slot.id(), &clock));
+    slot.durable().await.unwrap();
+    let mut late = store.journal.slot().unwrap();
+    store.close().await;
+    late.open(opened(late.id(), &clock));
+    assert_eq!(late.durable().await, Err(StoreFault::Closed));
+    drop(slot);
+    open(&scratch, &clock).await.unwrap().close().await;
+    assert_eq!(closes(&scratch).len(), 1);
+}
+
+/// Not a test of its own: what `a_killed_process_loses_no_acknowledged_write` starts and kills.
+#[test]
+fn writes_until_it_is_killed() {
+    let Some(folder) = std::env::var_os("MANTLET_STORE_TEST_CHILD") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let folder = std::path::PathBuf::from(folder);
+        let config = StoreConfig {
+            database: format!("sqlite://{}", folder.join("index/mantlet.db").display()),
+            journal: folder.join("journal"),
+            recordings: folder.join("recordings"),
+            key_file: folder.join("key"),
+            missing_key: MissingKey::Create,
+            sizes: crate::Sizes {
+                segment: 256 << 10,
+                requests: 1_000,
+            },
+        };
+        let clock = clock();
+        let store = Arc::new(Store::open(config, clock.clone()).await.unwrap());
+        let work = (0..8).map(|_| tokio::spawn(acknowledge(store.clone(), clock.clone())));
+        for work in work.collect::<Vec<_>>() {
+            work.await.unwrap();
+        }
+    });
+}
+
+#[expect(clippy::print_stdout, reason = "how the parent hears what was acknowledged")]
+async fn acknowledge(store: Arc<Store>, clock: Arc<crate::HandClock>) {
+    loop {
+        let mut slot = store.journal.slot().unwrap();
+        slot.open(opened(slot.id(), &clock));
+        slot.durable().await.unwrap();
+        println!("ack {}", slot.id());
+        let closed = answered(&slot, 200, &clock);
+        slot.close(closed);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_no_acknowledged_write() {
+    for rounds in [1, 40, 400] {
+        killed_after(rounds).await;
+    }
+}
+
+async fn killed_after(acknowledgements: usize) {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let scratch = Scratch::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "journal::tests::writes_until_it_is_killed",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("MANTLET_STORE_TEST_CHILD", scratch.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut acknowledged = Vec::new();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    for line in said.lines().map_while(Result::ok) {
+        if let Some(at) = line.find("ack ") {
+            acknowledged.push(line[at + 4..].to_owned());
+        }
+        if acknowledged.len() == acknowledgements {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(acknowledged.len() >= acknowledgements);
+
+    let mut config = scratch.config();
+    config.sizes.segment = 256 << 10;
+    let store = Store::open(config, clock()).await.unwrap();
+    let everything = crate::Visible::Everything;
+    let events = store.index.events(&everything, None, None, None).await.unwrap().items;
+    let names: std::collections::HashSet<_> = events.iter().map(|event| event.metadata.name.as_str()).collect();
+    assert_eq!(names.len(), events.len());
+    // The last line may have been cut off by the kill itself.
+    let whole = acknowledged.iter().filter(|id| id.len() == 36);
+    assert_eq!(whole.filter(|id| !names.contains(id.as_str())).count(), 0);
+    store.close().await;
+    assert!(look(&scratch).unwrap().unclosed.is_empty());
+}
+
+#[test]
+fn the_segment_of_a_folder_is_zeros_before_it_is_written() {
+    let scratch = Scratch::new();
+    let folder = Folder::new(scratch.path());
+    folder.prepare(100_000).unwrap();
+    folder.adopt(1).unwrap();
+    let segment = folder.open(1).unwrap();
+    let mut bytes = vec![1; 100_000];
+    segment.read_at(&mut bytes, 0).unwrap();
+    assert_eq!(segment.size().unwrap(), 100_000);
+    assert!(frame::zeros(&bytes));
+}
+
+/// Writers must stay `Send` whatever they hold: a slot lives in the task of its request.
+#[test]
+fn a_slot_can_be_moved_into_a_task() {
+    fn goes<T: Send + 'static>() {}
+    goes::<crate::Slot>();
+    goes::<Journal>();
+}
