@@ -1,7 +1,8 @@
 //! Field selectors, as far as they name one object.
 //!
 //! Follows `k8s.io/apimachinery` `pkg/fields/selector.go`. Stricter: a selector that gives `metadata.name` twice is refused, since
-//! `RequiresExactMatch` takes whichever sorts first.
+//! `RequiresExactMatch` takes whichever sorts first. Where another list option cannot be decoded (a broken `labelSelector`), the
+//! API server authorizes the list as unnamed and then answers 400: it serves nothing, so the name found here does no harm.
 
 use super::Unreadable;
 
