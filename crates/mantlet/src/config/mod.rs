@@ -3,8 +3,7 @@
 //! In: the path of `mantlet.yaml`. Out: [`Config`]: addresses parsed, paths absolute, certificates and kubeconfigs found,
 //! issuers joined with their populations, agents and policies read. Refuses: unknown and doubled fields, wrong types,
 //! missing files, whatever does not fit together; each with file, line and column.
-//! Does not talk to a cluster or an issuer, and does not compile the law: `core::law` does, and [`Policies::fault`]
-//! says where its faults stand.
+//! Does not talk to a cluster or an issuer.
 
 mod fault;
 mod policies;
@@ -17,12 +16,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use mantlet_api::config::Configuration;
-use mantlet_api::policy::RoleGrant;
 use mantlet_core::identity::issuer::Issuer;
+use mantlet_core::law::{Epoch, Law};
 use mantlet_kubeconfig::Source;
 
 pub use fault::{Fault, Place};
-pub use policies::{DocumentId, Policies};
 pub use tls::Tls;
 
 /// What is true: made by [`load`] only.
@@ -32,8 +30,8 @@ pub struct Config {
     /// At least one; names differ.
     pub clusters: Vec<Cluster>,
     pub issuers: Vec<Issuer>,
-    pub roles: Vec<RoleGrant>,
-    pub policies: Policies,
+    /// Agents, policies and grants, compiled.
+    pub law: Law,
     pub storage: Storage,
     /// Listener of `/livez`, `/readyz`, `/metrics`.
     pub telemetry: SocketAddr,
@@ -67,12 +65,12 @@ pub struct Storage {
     pub key_file: PathBuf,
 }
 
-/// Reads `path` and everything it names.
-pub fn load(path: &Path) -> Result<Config, Vec<Fault>> {
+/// Reads `path` and everything it names; the law gets `epoch`.
+pub fn load(path: &Path, epoch: Epoch) -> Result<Config, Vec<Fault>> {
     let path = std::path::absolute(path).map_err(|e| vec![Fault::whole(path, format!("is no path: {e}"))])?;
     let document = only_document(&path)?;
     let written: Configuration = read::read(&document)?;
-    resolve::resolve(&written, &document)
+    resolve::resolve(&written, &document, epoch)
 }
 
 /// A file that must hold exactly one document.

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use mantlet_api::policy::{Agent, Policy};
+use mantlet_core::law::{self, Source};
 
 use super::fault::Fault;
 use super::read;
@@ -14,15 +15,11 @@ use super::tree::{self, Document};
 
 /// Everything that was read, and where each piece stands.
 #[derive(Debug, Default)]
-pub struct Policies {
+pub(crate) struct Policies {
     documents: Vec<Document>,
-    pub agents: Vec<(DocumentId, Agent)>,
-    pub policies: Vec<(DocumentId, Policy)>,
+    pub(crate) agents: Vec<(Source, Agent)>,
+    pub(crate) policies: Vec<(Source, Policy)>,
 }
-
-/// One document of one file; gives a fault its position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DocumentId(usize);
 
 impl Policies {
     /// Reads `path` and notes every file in `files`.
@@ -39,30 +36,20 @@ impl Policies {
         if faults.is_empty() { Ok(policies) } else { Err(faults) }
     }
 
-    /// Policies from texts that lie in no file, for instance those that the binary brings along.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Vec<Fault>> {
-        let mut policies = Self::default();
-        let mut faults = Vec::new();
-        for (name, text) in texts {
-            match tree::parse(Path::new(name), text) {
-                Ok(documents) => documents.into_iter().for_each(|d| policies.take(d, &mut faults)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if faults.is_empty() { Ok(policies) } else { Err(faults) }
-    }
-
-    /// A fault that somebody else found, with its position; `path` is that of a field: `spec.match[0].expression`.
-    pub fn fault(&self, id: DocumentId, path: &str, message: &str, hint: &str) -> Fault {
-        let fault = match self.documents.get(id.0) {
-            Some(document) => document.fault(path, message),
-            None => Fault::whole(Path::new("policies"), message),
+    /// What the law found wrong, with its position; `configuration` is where the grants stand.
+    pub(crate) fn place(&self, fault: law::Fault, configuration: &Document) -> Fault {
+        let document = match fault.source {
+            Source::Configuration => configuration,
+            Source::Document(n) => self.documents.get(n).unwrap_or(configuration),
         };
-        if hint.is_empty() { fault } else { fault.hint(hint) }
+        Fault {
+            hint: fault.hint,
+            ..document.fault(&fault.path, fault.message)
+        }
     }
 
     fn take(&mut self, document: Document, faults: &mut Vec<Fault>) {
-        let id = DocumentId(self.documents.len());
+        let id = Source::Document(self.documents.len());
         match document.text("kind") {
             Some("Agent") => match read::read(&document) {
                 Ok(agent) => self.agents.push((id, agent)),

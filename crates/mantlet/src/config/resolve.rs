@@ -8,6 +8,7 @@ use mantlet_api::authentication::AuthenticationConfiguration;
 use mantlet_api::config::{self, Configuration};
 use mantlet_core::identity::Population;
 use mantlet_core::identity::issuer::{self, Issuer};
+use mantlet_core::law::{self, Epoch, Law};
 use mantlet_kubeconfig::Source;
 
 use super::fault::Fault;
@@ -16,7 +17,7 @@ use super::tls::{Tls, TlsFault};
 use super::tree::Document;
 use super::{Cluster, Config, Listen, Storage, only_document, read};
 
-pub(crate) fn resolve(written: &Configuration, document: &Document) -> Result<Config, Vec<Fault>> {
+pub(crate) fn resolve(written: &Configuration, document: &Document, epoch: Epoch) -> Result<Config, Vec<Fault>> {
     let mut at = Resolver {
         document,
         faults: Vec::new(),
@@ -26,23 +27,19 @@ pub(crate) fn resolve(written: &Configuration, document: &Document) -> Result<Co
     let clusters = at.clusters(&written.clusters);
     let issuers = at.issuers(written);
     at.roles(written, &clusters);
-    let policies = at.policies(&written.policies);
+    let law = at.law(written, epoch);
     let storage = at.storage(&written.storage);
     let telemetry = at.address("telemetry.address", &written.telemetry.address);
-    match (listen, issuers, policies, storage, telemetry) {
-        (Some(listen), Some(issuers), Some(policies), Some(storage), Some(telemetry)) if at.faults.is_empty() => {
-            let roles = written.authorization.roles.clone();
-            Ok(Config {
-                listen,
-                clusters,
-                issuers,
-                roles,
-                policies,
-                storage,
-                telemetry,
-                files: at.files,
-            })
-        }
+    match (listen, issuers, law, storage, telemetry) {
+        (Some(listen), Some(issuers), Some(law), Some(storage), Some(telemetry)) if at.faults.is_empty() => Ok(Config {
+            listen,
+            clusters,
+            issuers,
+            law,
+            storage,
+            telemetry,
+            files: at.files,
+        }),
         _ => Err(at.faults),
     }
 }
@@ -213,14 +210,29 @@ impl Resolver<'_> {
         }
     }
 
-    fn policies(&mut self, written: &str) -> Option<Policies> {
-        let path = self.absolute(written);
+    fn law(&mut self, written: &Configuration, epoch: Epoch) -> Option<Law> {
+        let path = self.absolute(&written.policies);
         if !path.exists() {
             return self.refused("policies", format!("`{}` does not exist", path.display()));
         }
-        Policies::read(&path, &mut self.files)
+        let policies = Policies::read(&path, &mut self.files)
             .map_err(|faults| self.faults.extend(faults))
-            .ok()
+            .ok()?;
+        let whole = law::Written {
+            agents: policies.agents.clone(),
+            policies: policies.policies.clone(),
+            roles: written.authorization.roles.clone(),
+            own_namespaces: mantlet_kubeconfig::own_namespace().into_iter().collect(),
+            clusters: written.clusters.iter().map(|c| c.name.clone()).collect(),
+        };
+        let place = |fault| policies.place(fault, self.document);
+        match Law::compile(whole, epoch) {
+            Ok(law) => Some(law),
+            Err(faults) => {
+                self.faults.extend(faults.into_iter().map(place).collect::<Vec<_>>());
+                None
+            }
+        }
     }
 
     fn storage(&mut self, written: &config::Storage) -> Option<Storage> {

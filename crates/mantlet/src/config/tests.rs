@@ -73,7 +73,9 @@ impl Folder {
 
     /// The faults of this folder, one a line, without the folder's own path.
     fn faults(&self) -> Vec<String> {
-        let faults = load(&self.0.join("mantlet.yaml")).map(|_| ()).unwrap_err();
+        let faults = load(&self.0.join("mantlet.yaml"), Epoch::new(1))
+            .map(|_| ())
+            .unwrap_err();
         let folder = format!("{}/", self.0.display());
         faults.iter().map(|f| f.to_string().replace(&folder, "")).collect()
     }
@@ -88,7 +90,7 @@ impl Drop for Folder {
 #[test]
 fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
     let folder = Folder::new("good");
-    let config = load(&folder.0.join("mantlet.yaml")).unwrap();
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
     assert_eq!(config.listen.address.port(), 8443);
     assert_eq!(config.telemetry.to_string(), "127.0.0.1:9090");
     assert_eq!(
@@ -99,7 +101,7 @@ fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
     assert_eq!(config.storage.recordings, Path::new("/var/lib/mantlet/recordings"));
     assert_eq!(config.clusters[0].name, "prod");
     assert_eq!(config.issuers.len(), 2);
-    assert_eq!(config.policies.agents[0].1.metadata.name, "coder");
+    assert_eq!(config.law.agents().next().unwrap().name(), "coder");
     assert_eq!(config.files.len(), 4);
 }
 
@@ -183,6 +185,27 @@ fn faults_of_all_files_come_together() {
 }
 
 #[test]
+fn what_the_law_finds_wrong_has_its_place_too() {
+    let folder = Folder::new("law");
+    folder.write(
+        "policies/coder.yaml",
+        &AGENT
+            .replace("claims.sub ==", "claim.sub ==")
+            .replace("[prod]", "[dev]"),
+    );
+    let faults = folder.faults();
+    assert!(
+        faults.iter().any(|f| f.starts_with("policies/coder.yaml:6:17: ")),
+        "{faults:#?}"
+    );
+    assert!(
+        faults.iter().any(|f| f.starts_with("policies/coder.yaml:8:23: ")),
+        "{faults:#?}"
+    );
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+#[test]
 fn a_policy_never_goes_unread_in_silence() {
     let folder = Folder::new("unread");
     std::fs::create_dir(folder.0.join("policies/more")).unwrap();
@@ -209,7 +232,14 @@ fn a_mounted_config_map_is_read() {
     std::fs::rename(folder.0.join("policies/coder.yaml"), version.join("coder.yaml")).unwrap();
     std::os::unix::fs::symlink("..2026_01_01", folder.0.join("policies/..data")).unwrap();
     std::os::unix::fs::symlink("..data/coder.yaml", folder.0.join("policies/coder.yaml")).unwrap();
-    assert_eq!(load(&folder.0.join("mantlet.yaml")).unwrap().policies.agents.len(), 1);
+    assert_eq!(
+        load(&folder.0.join("mantlet.yaml"), Epoch::new(1))
+            .unwrap()
+            .law
+            .agents()
+            .count(),
+        1
+    );
 }
 
 #[test]
