@@ -1,5 +1,7 @@
 //! The binary as a library: configuration, wiring, `serve` and `dev`.
 
 pub mod config;
+pub mod serve;
+pub mod dev;
 pub mod sandbox;
 pub mod seed;

@@ -1,1 +1,113 @@
-fn main() {}
+//! The command `mantlet`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Parser as _;
+use mantlet::{config, dev, serve};
+use mantlet_cli::{Command, DevArgs, DevCommand, Mantlet, ServeArgs, TokenArgs, TokenOutput};
+use mantlet_core::law::Epoch;
+use mantlet_core::time::Clock;
+use mantlet_store::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Mantlet::parse().command {
+        Command::Serve(args) => log("info", false).and_then(|()| run(serve_command(args))),
+        Command::Dev(DevArgs { command: Some(DevCommand::Token(args)), data_dir, .. }) => token(&args, data_dir),
+        Command::Dev(args) => log(if args.verbose { "info" } else { "warn" }, true).and_then(|()| run(dev_command(args))),
+        Command::Sessions(args) => return sessions(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_command(args: ServeArgs) -> Result<()> {
+    let config = config::load(&args.config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
+    let bound = serve::bind(config, Arc::new(SystemClock)).await?;
+    tracing::info!(address = %bound.address()?, telemetry = %bound.telemetry_address()?, "serving");
+    bound.serve(told_to_stop()?).await
+}
+
+async fn dev_command(args: DevArgs) -> Result<()> {
+    let data_dir = args.data_dir.map_or_else(dev::home::default_dir, Ok)?;
+    let stop = told_to_stop()?;
+    let options = dev::Options { data_dir, listen: args.listen, sandbox: args.sandbox };
+    tokio::pin!(stop);
+    let dev = tokio::select! {
+        dev = dev::prepare(options, Arc::new(SystemClock)) => dev?,
+        () = &mut stop => return Ok(()),
+    };
+    say(&dev.story)?;
+    dev.serve(stop).await
+}
+
+/// Run by kubectl for every command: nothing is set up that it does not need.
+fn token(args: &TokenArgs, data_dir: Option<std::path::PathBuf>) -> Result<()> {
+    let dir = data_dir.map_or_else(dev::home::default_dir, Ok)?;
+    let form = match args.output {
+        TokenOutput::Token => dev::token::Form::Token,
+        TokenOutput::ExecCredential => dev::token::Form::ExecCredential,
+    };
+    say(&format!("{}\n", dev::token::token(&dir, &args.name, form, SystemClock.now())?))
+}
+
+fn sessions(args: mantlet_cli::SessionsArgs) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(mantlet_cli::sessions(args, &mut std::io::stdout())).into(),
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// SIGTERM (an orchestrator) or SIGINT (Ctrl-C).
+fn told_to_stop() -> Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Lines for people in `dev`, JSON for machines in `serve`; `RUST_LOG` overrides.
+fn log(level: &str, people: bool) -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match people {
+        true => {
+            let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            subscriber.with_target(false).with_ansi(color).init();
+        }
+        false => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -119,7 +119,7 @@ fn gateway(all: &mut Vec<(&'static str, Value)>) {
     };
     let rules = json!([
         rule("", "users", &["developer", "approver", "admin"]),
-        rule("", "groups", &["sre"]),
+        rule("", "groups", &["sre", "team-test"]),
         // The value is a new session id each time: it cannot be named here.
         rule("authentication.k8s.io", "userextras/mantlet.dev/session", &[]),
         // By its uid the gateway knows that this is still the same cluster.

@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Writes what waits, brings the index up to date, lets go of the files.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.journal.close().await;
         self.index.close().await;
     }

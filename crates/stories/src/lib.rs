@@ -1,1 +1,9 @@
-//! stories
+//! What stories are told with: a [`World`] of a real gateway, a real store, real issuers and a real Kubernetes, and the [`Bed`] it stands on.
+
+pub mod bed;
+pub mod world;
+pub mod kubectl;
+pub mod audit;
+
+pub use bed::Bed;
+pub use world::World;

@@ -14,8 +14,10 @@ use std::ops::Deref;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+pub mod guard;
 pub mod placeholder;
 pub mod status;
+pub mod stream;
 pub mod text;
 mod tree;
 

@@ -11,7 +11,7 @@ mod read;
 pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mantlet_api::gate::{Session, SessionEvent};
 use mantlet_core::time::{Clock, Timestamp};
@@ -32,7 +32,7 @@ pub struct Index {
     indexed: watch::Receiver<Indexed>,
     versions: watch::Receiver<u64>,
     clock: Arc<dyn Clock>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Whose a session is.
@@ -102,7 +102,7 @@ impl Index {
         let indexer = Indexer::new(write, journal).await?;
         let indexed = indexer.indexed();
         let (versions, follow) = versions(indexed.clone());
-        let tasks = vec![tokio::spawn(indexer.run()), tokio::spawn(follow)];
+        let tasks = Mutex::new(vec![tokio::spawn(indexer.run()), tokio::spawn(follow)]);
         Ok(Self {
             pool,
             pen: journal.pen(),
@@ -243,6 +243,13 @@ impl Index {
         rows.iter().map(|row| change(row, version, read::event(row)?)).collect()
     }
 
+    /// The uid under which the cluster of this name was last seen at work; none if nothing was recorded of it.
+    pub async fn cluster_uid(&self, name: &str) -> Result<Option<String>, StoreFault> {
+        let row = sqlx::query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
+        let row = row.fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get("cluster_uid")).transpose()?)
+    }
+
     pub(crate) async fn live_sessions(&self) -> Result<Vec<LiveSession>, StoreFault> {
         let rows = sqlx::query("SELECT name, session_key, last_seen, idle, ends FROM sessions WHERE ended IS NULL");
         let rows = rows.fetch_all(&self.pool).await?;
@@ -250,8 +257,9 @@ impl Index {
     }
 
     /// After the journal's end: waits until all of it is indexed.
-    pub(crate) async fn close(self) {
-        for task in self.tasks {
+    pub(crate) async fn close(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
             let _ = task.await;
         }
         self.pool.close().await;

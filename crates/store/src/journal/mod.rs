@@ -16,7 +16,7 @@ mod writer;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use mantlet_core::record::{AuditId, Cluster, Record};
@@ -59,7 +59,7 @@ pub struct Journal {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     writer_id: String,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 /// Held as long as the journal is written to; the system lets go of it when the process ends.
@@ -124,7 +124,7 @@ impl Journal {
             clock,
             disk,
             writer_id,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -173,9 +173,10 @@ impl Journal {
     }
 
     /// Writes what waits and ends the chain for now. Slots that are still held are closed as unknown at the next start.
-    pub async fn close(mut self) {
+    pub async fn close(&self) {
         self.queue.stop();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }

@@ -1,0 +1,167 @@
+//! From a configuration that is true to a gateway that serves, and back down again.
+//!
+//! In: [`Config`]. Out: a running [`Gateway`]. Refuses: policies that do not compile (with file, line and column), a store that cannot be opened,
+//! a cluster whose uid is not the pinned one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use mantlet_core::time::Clock;
+use mantlet_desk::Desk;
+use mantlet_gateway::arrive::accept;
+use mantlet_gateway::arrive::authenticate::Authenticator;
+use mantlet_gateway::law::LawBook;
+use mantlet_gateway::tasks::Tasks;
+use mantlet_gateway::{Cluster, Gateway, telemetry};
+use mantlet_store::{MissingKey, Sizes, Store, StoreConfig};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+
+/// Watches and followed logs say farewell, writes come back from their cluster (75 s at most are waited for an answer).
+const DRAIN: Duration = Duration::from_secs(80);
+/// How often a cluster that has not said who it is is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A gateway with its listeners bound, not yet accepting.
+pub struct Bound {
+    pub gateway: Arc<Gateway>,
+    listener: TcpListener,
+    telemetry: TcpListener,
+    tls: tokio_rustls::TlsAcceptor,
+}
+
+/// Opens everything that the configuration names.
+pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Bound> {
+    mantlet_core::identity::token::self_test().context("the cryptography of this build does not work")?;
+    let tasks = Tasks::default();
+    let store = Arc::new(Store::open(store_config(&config), clock.clone()).await.context("cannot open the store")?);
+    let mut clusters = Vec::new();
+    let mut default = None;
+    for written in &config.clusters {
+        let credential = mantlet_kubeconfig::load(written.source.clone()).await.with_context(|| format!("cluster `{}`", written.name))?;
+        let pinned = match &written.uid {
+            Some(uid) => Some(uid.clone()),
+            // Pinned at first use: the record says which cluster this name meant.
+            None => store.index.cluster_uid(&written.name).await.context("cannot read the index")?,
+        };
+        let cluster = Arc::new(Cluster::new(&written.name, pinned, credential, &tasks));
+        if written.default {
+            default = Some(cluster.clone());
+        }
+        clusters.push(cluster);
+    }
+    let listener = listen(config.listen.address).await?;
+    let telemetry = listen(config.telemetry).await?;
+    let tls = accept::tls(Arc::new(OneCertificate(config.listen.tls.certified.clone()))).context("cannot set up TLS")?;
+    let gateway = Arc::new(Gateway {
+        desk: Desk::new(store.clone(), clock.clone()),
+        authenticator: Authenticator::new(config.issuers, clock.clone()).map_err(|faults| self::faults(&faults))?,
+        telemetry: telemetry::Telemetry::default(),
+        law: LawBook::new(config.law),
+        tasks,
+        clock,
+        store,
+        clusters,
+        default,
+    });
+    Ok(Bound { gateway, listener, telemetry, tls })
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").field("listener", &self.listener).field("telemetry", &self.telemetry).finish_non_exhaustive()
+    }
+}
+
+impl Bound {
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    pub fn telemetry_address(&self) -> Result<SocketAddr> {
+        Ok(self.telemetry.local_addr()?)
+    }
+
+    /// Asks each cluster once who it is, and pins the answer.
+    pub async fn identify(&self) -> Result<()> {
+        for cluster in &self.gateway.clusters {
+            identify(cluster).await?;
+        }
+        Ok(())
+    }
+
+    /// Serves until `stop` resolves, then drains: no new connections, streams end, writes come back, the journal is closed.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let Bound { gateway, listener, telemetry: operators, tls } = self;
+        let keys = gateway.clone();
+        gateway.tasks.pump("issuer keys", async move {
+            tokio::select! {
+                () = keys.authenticator.keep_keys_fresh() => {}
+                () = keys.tasks.closing() => {}
+            }
+        });
+        gateway.tasks.pump("telemetry", telemetry::listen(operators, gateway.clone()));
+        gateway.tasks.pump("identify", keep_identifying(gateway.clone()));
+        gateway.tasks.pump("listener", accept::listen(listener, tls, gateway.clone()));
+        stop.await;
+        tracing::info!("draining");
+        let left = gateway.tasks.drain(DRAIN).await;
+        if left > 0 {
+            tracing::warn!(left, "tasks were still running when the drain ended");
+        }
+        gateway.store.close().await;
+        Ok(())
+    }
+}
+
+/// Several faults as one error, a line (or a few) each.
+pub fn faults<F: std::fmt::Display>(faults: &[F]) -> anyhow::Error {
+    anyhow::anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+async fn keep_identifying(gateway: Arc<Gateway>) {
+    for cluster in gateway.clusters.clone() {
+        while let Err(error) = identify(&cluster).await {
+            tracing::warn!(cluster = cluster.name(), error = format!("{error:#}"), "the cluster has not said who it is; its requests are refused");
+            tokio::select! {
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = gateway.tasks.closing() => return,
+            }
+        }
+    }
+}
+
+async fn identify(cluster: &Cluster) -> Result<()> {
+    match cluster.identify().await {
+        Ok(_) => Ok(()),
+        Err(why) => bail!("cluster `{}`: {why}\nhint: if it was replaced on purpose, set its `uid` in the configuration", cluster.name()),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        database: config.storage.database.clone(),
+        journal: config.storage.journal.clone(),
+        recordings: config.storage.recordings.clone(),
+        key_file: config.storage.key_file.clone(),
+        missing_key: MissingKey::Create,
+        sizes: Sizes::default(),
+    }
+}
+
+/// One certificate for every name. Reloading it is the next step.
+#[derive(Debug)]
+struct OneCertificate(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for OneCertificate {
+    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}

@@ -1,0 +1,150 @@
+//! A gateway of one's own in front of the bed's cluster: real listeners on loopback, real store, two real issuers, a clock that can be moved.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mantlet::dev::ca::Certificates;
+use mantlet::dev::files::{AUDIENCE, Scene};
+use mantlet::dev::home::Home;
+use mantlet::dev::issuer::{DevIssuer, Identity};
+use mantlet::serve;
+use mantlet_api::gate::SessionEvent;
+use mantlet_core::identity::Population;
+use mantlet_core::time::{Clock, Timestamp};
+use mantlet_gateway::Gateway;
+use mantlet_store::HandClock;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::Bed;
+use crate::kubectl::{self, Said};
+
+/// One gateway, from start to [`World::end`].
+#[derive(Debug)]
+pub struct World {
+    pub gateway: Arc<Gateway>,
+    pub clock: Arc<HandClock>,
+    pub address: SocketAddr,
+    pub telemetry: SocketAddr,
+    pub bed: Bed,
+    pub dir: PathBuf,
+    pub authority: PathBuf,
+    people: Arc<DevIssuer>,
+    agents: Arc<DevIssuer>,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl World {
+    /// A gateway with the guardrails and `policies` (YAML of Agents and Policies; `CLUSTER` and `PEOPLE` are filled in).
+    pub async fn start(bed: &Bed, name: &str, policies: &str) -> Self {
+        let clock = Arc::new(HandClock::new(real_now()));
+        let dir = std::env::temp_dir().join(format!("mantlet-story-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let home = Home::open(&dir).expect("a data directory");
+        let certificates = Certificates::open(home.dir(), clock.now()).expect("certificates");
+        let (people, people_at) = issuer(&home, "people").await;
+        let (agents, agents_at) = issuer(&home, "agents").await;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let scene = Scene {
+            home: &home,
+            certificates: &certificates,
+            address: any,
+            telemetry: any,
+            people: people.url(),
+            agents: agents.url(),
+            cluster: "bed",
+            cluster_kubeconfig: &bed.kubeconfig,
+        };
+        let policies = policies.replace("CLUSTER", "bed").replace("PEOPLE", people.url());
+        let config = scene.write(&[("guardrails.yaml", mantlet::dev::GUARDRAILS), ("story.yaml", &policies)]).expect("files");
+        let config = mantlet::config::load(&config).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let bound = serve::bind(config, clock.clone()).await.expect("a gateway");
+        let gateway = bound.gateway.clone();
+        let (address, telemetry) = (bound.address().expect("bound"), bound.telemetry_address().expect("bound"));
+        for (issuer, listener) in [(&people, people_at), (&agents, agents_at)] {
+            let tls = serve::tls_of(&certificates).expect("tls");
+            let issuer = issuer.clone();
+            tokio::spawn(async move { issuer.serve(listener, tls).await });
+        }
+        bound.identify().await.expect("the cluster says who it is");
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            bound.serve(async { let _ = stopped.await; }).await.expect("it serves");
+        });
+        let authority = certificates.authority.clone();
+        Self { gateway, clock, address, telemetry, bed: bed.clone(), dir, authority, people, agents, stop: Some(stop), served: Some(served) }
+    }
+
+    /// A token for somebody, good for an hour of the world's clock.
+    pub fn token(&self, population: Population, subject: &str, groups: &[&str]) -> String {
+        let issuer = match population {
+            Population::People => &self.people,
+            Population::Agents => &self.agents,
+        };
+        let identity = Identity { subject: subject.into(), groups: groups.iter().map(|g| (*g).into()).collect(), ..Identity::default() };
+        issuer.mint(&identity, AUDIENCE, self.clock.now(), Duration::from_secs(3600)).expect("a token").token
+    }
+
+    /// A kubeconfig through the gateway.
+    pub fn kubeconfig(&self, population: Population, subject: &str, groups: &[&str], namespace: &str) -> PathBuf {
+        let ca = STANDARD.encode(std::fs::read(&self.authority).expect("the authority"));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "story",
+            "clusters": [{"name": "story", "cluster": {"server": format!("https://{}", self.address), "certificate-authority-data": ca}}],
+            "contexts": [{"name": "story", "context": {"cluster": "story", "user": "story", "namespace": namespace}}],
+            "users": [{"name": "story", "user": {"token": self.token(population, subject, groups)}}],
+        });
+        let path = self.dir.join(format!("{subject}.kubeconfig"));
+        std::fs::write(&path, config.to_string()).expect("a kubeconfig");
+        path
+    }
+
+    /// kubectl through the gateway, as somebody; the line is bash.
+    pub async fn run(&self, kubeconfig: &Path, line: &str) -> Said {
+        self.run_in(kubeconfig, &self.dir.clone(), line).await
+    }
+
+    pub async fn run_in(&self, kubeconfig: &Path, dir: &Path, line: &str) -> Said {
+        let (bed, kubeconfig, dir, line) = (self.bed.clone(), kubeconfig.to_owned(), dir.to_owned(), line.to_owned());
+        tokio::task::spawn_blocking(move || kubectl::bash(&bed, &kubeconfig, &dir, &line)).await.expect("it ran")
+    }
+
+    /// kubectl past the gateway, as the bed's administrator.
+    pub async fn bare(&self, line: &str) -> Said {
+        self.run(&self.bed.kubeconfig.clone(), line).await
+    }
+
+    /// Every event so far, in the index.
+    pub async fn events(&self) -> Vec<SessionEvent> {
+        self.gateway.store.index.flush().await.expect("the index follows");
+        self.gateway.store.index.all_events().await.expect("events")
+    }
+
+    /// Ends the gateway as SIGTERM would, and gives back what it wrote.
+    pub async fn end(mut self) -> PathBuf {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(served) = self.served.take() {
+            served.await.expect("it ended well");
+        }
+        self.dir.clone()
+    }
+}
+
+async fn issuer(home: &Home, population: &str) -> (Arc<DevIssuer>, TcpListener) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("bound"));
+    (Arc::new(DevIssuer::open(&home.path(population), &url).expect("an issuer")), listener)
+}
+
+fn real_now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    Timestamp::from_micros(since.as_micros() as i64)
+}
