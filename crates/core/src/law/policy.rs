@@ -99,9 +99,11 @@ impl Policy {
         if truths.contains(&Truth::False) {
             return Some(Opinion::Silent);
         }
+        if truths.contains(&Truth::Open) {
+            return Some(Opinion::Waits { action, message });
+        }
         truths.into_iter().find_map(|truth| match truth {
-            Truth::True | Truth::False => None,
-            Truth::Open => Some(Opinion::Waits { action, message }),
+            Truth::True | Truth::False | Truth::Open => None,
             Truth::Erred(text) => Some(Opinion::Against {
                 action,
                 message,
