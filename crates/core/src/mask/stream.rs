@@ -16,12 +16,13 @@
 //!
 //! # Memory
 //!
-//! [`HELD_MAX`] and one piece of 16 KiB held, [`SPLICES_MAX`] places in it, [`APPLIED_MAX`] for one annotation, twice 1 KiB
-//! of text, and up to 100 open objects with 1 KiB of names each: about 0.9 MiB at the very worst, a few KiB as a rule.
+//! A few KiB as a rule. At most [`HELD_MAX`] and one piece of 16 KiB held with the places in it ([`SPLICES_MAX`] and those of
+//! one piece, 80 bytes each), [`APPLIED_MAX`] for one annotation, and 100 open objects with 1 KiB of names each: under 2 MiB.
+//! An annotation that is JSON is a tree while it is masked, which for hostile text is some MiB more, until its end.
 
 use memchr::memchr2;
 
-use super::placeholder::{Mac, Masker};
+use super::placeholder::{Form, Mac, Masker};
 use super::tree::{self, Applied, KEY_MAX};
 use super::{Hint, LAST_APPLIED};
 use crate::wire::json::DEPTH_MAX;
@@ -63,6 +64,8 @@ pub struct Rewriter {
     role: Role,
     escape: Escape,
     leaf: Option<Leaf>,
+    /// Of the value that is being masked. A MAC is large: it stays here while roles come and go.
+    mac: Option<Mac>,
     /// The last key read, unescaped and cut.
     key: Vec<u8>,
     /// The string or scalar being read, where its text matters, unescaped and cut.
@@ -96,13 +99,14 @@ enum Expect {
 }
 
 /// What becomes of the string or scalar being read.
+#[derive(Clone, Copy)]
 enum Role {
     Copy,
     Key,
     /// Copied, and its text is looked at.
     Note,
-    Mask(Mac, super::placeholder::Form),
-    /// A last-applied annotation, kept until its end. None: it grew too long.
+    Mask(Form),
+    /// A last-applied annotation, kept until its end; not whole: it grew too long.
     Applied {
         whole: bool,
     },
@@ -126,6 +130,7 @@ impl Rewriter {
             role: Role::Copy,
             escape: Escape::default(),
             leaf: None,
+            mac: None,
             key: Vec::new(),
             text: Vec::new(),
             applied: Vec::new(),
@@ -275,7 +280,7 @@ impl Rewriter {
 
     /// Whether the value that follows belongs to a Secret's data: the form of its placeholder, and the objects (by depth)
     /// of which it is not known yet whether they are Secrets. No objects and a form: it certainly does.
-    fn region(&self) -> (Option<super::placeholder::Form>, u128) {
+    fn region(&self) -> (Option<Form>, u128) {
         match self.stack.last() {
             Some(frame) => frame.member(self.stack.len() - 1, self.hint),
             None => (None, 0),
@@ -291,7 +296,7 @@ impl Rewriter {
     fn open_key(&mut self, piece: &mut Piece<'_>) {
         piece.at += 1;
         let rest = &piece.bytes[piece.at..];
-        match memchr2(b'"', b'\\', rest) {
+        match special(rest) {
             Some(end) if rest[end] == b'"' => {
                 self.end_key(&rest[..end]);
                 piece.at += end + 1;
@@ -319,6 +324,14 @@ impl Rewriter {
     }
 
     fn open_string(&mut self, piece: &mut Piece<'_>) {
+        // Most strings mean nothing here and lie within the piece.
+        if self.stack.last().is_some_and(Frame::copies) {
+            let rest = &piece.bytes[piece.at + 1..];
+            if let Some(end) = special(rest).filter(|end| rest[*end] == b'"') {
+                piece.at += end + 2;
+                return self.value_ended();
+            }
+        }
         let role = match self.open_leaf(piece) {
             Some(masked) => masked,
             None => self.role_of_string(piece),
@@ -357,7 +370,8 @@ impl Rewriter {
         self.settle(piece);
         let mac = self.begin_mac();
         if owners == 0 {
-            return Some(Role::Mask(mac, form));
+            self.mac = Some(mac);
+            return Some(Role::Mask(form));
         }
         self.leaf = Some(Leaf::new(self.held.bytes.len(), owners, form, mac));
         None
@@ -386,7 +400,7 @@ impl Rewriter {
                 self.feed(unescaped.as_bytes());
                 continue;
             }
-            let run = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let run = special(rest).unwrap_or(rest.len());
             if run > 0 && self.escape.lone() {
                 self.feed("\u{fffd}".as_bytes());
             }
@@ -406,12 +420,16 @@ impl Rewriter {
 
     /// Unescaped text of the string being read.
     fn feed(&mut self, bytes: &[u8]) {
-        match &mut self.role {
+        match self.role {
             Role::Key | Role::Note => {
                 let room = (KEY_MAX + 1).saturating_sub(self.text.len());
                 self.text.extend_from_slice(tree::cut(bytes, room));
             }
-            Role::Mask(mac, _) => mac.update(bytes),
+            Role::Mask(_) => {
+                if let Some(mac) = &mut self.mac {
+                    mac.update(bytes);
+                }
+            }
             Role::Copy | Role::Applied { .. } => {}
         }
         if let Some(leaf) = &mut self.leaf {
@@ -432,11 +450,10 @@ impl Rewriter {
                 piece.at += 1;
                 return Ok(());
             }
-            Role::Mask(mac, form) => {
+            Role::Mask(form) => {
                 piece.at += 1;
                 piece.mark = piece.at;
-                let placeholder = self.masker.render(&mac.finish(), form);
-                self.emit_string(&placeholder, piece.out);
+                self.emit_placeholder(form, piece.out);
             }
             Role::Applied { whole } => {
                 self.role = Role::Applied { whole };
@@ -460,6 +477,13 @@ impl Rewriter {
         Ok(())
     }
 
+    fn emit_placeholder(&mut self, form: Form, out: &mut Vec<u8>) {
+        if let Some(mac) = self.mac.take() {
+            let placeholder = self.masker.render(&mac.finish(), form);
+            self.emit_string(&placeholder, out);
+        }
+    }
+
     fn emit_string(&mut self, plain: &str, out: &mut Vec<u8>) {
         self.emit(b"\"", out);
         self.emit(plain.as_bytes(), out);
@@ -467,9 +491,9 @@ impl Rewriter {
     }
 
     fn end_leaf(&mut self, piece: &mut Piece<'_>) {
-        if let Some(leaf) = self.leaf.take() {
+        if self.leaf.is_some() {
             self.settle(piece);
-            self.held.keep(leaf);
+            self.leaf.take().into_iter().for_each(|leaf| self.held.keep(leaf));
         }
     }
 
@@ -484,7 +508,7 @@ impl Rewriter {
                 Applied::Rewritten(new) => self.emit(serde_json::Value::String(new).to_string().as_bytes(), out),
             },
             None => {
-                let form = super::placeholder::Form::Plain;
+                let form = Form::Plain;
                 let blank = self
                     .masker
                     .placeholder(self.whose(), LAST_APPLIED.as_bytes(), b"", form);
@@ -542,13 +566,15 @@ impl Rewriter {
             return Err(self.malformed(piece, "neither a number nor true, false, null"));
         }
         match std::mem::replace(&mut self.role, Role::Copy) {
-            Role::Mask(mut mac, form) => {
+            Role::Mask(form) => {
                 piece.mark = piece.at;
-                mac.update(&self.text);
-                let placeholder = self.masker.render(&mac.finish(), form);
+                match &mut self.mac {
+                    Some(mac) if !null => mac.update(&self.text),
+                    Some(_) | None => {}
+                }
                 match null {
                     true => self.emit(b"null", piece.out),
-                    false => self.emit_string(&placeholder, piece.out),
+                    false => self.emit_placeholder(form, piece.out),
                 }
             }
             Role::Copy | Role::Key | Role::Note | Role::Applied { .. } if null => self.leaf = None,
@@ -608,7 +634,8 @@ impl Rewriter {
         // The value being read belongs to one of them: what is held of it is taken back.
         if let Some(leaf) = self.leaf.take_if(|leaf| leaf.owners & secrets != 0) {
             self.held.bytes.truncate(leaf.start);
-            self.role = Role::Mask(leaf.mac, leaf.form);
+            self.role = Role::Mask(leaf.form);
+            self.mac = Some(leaf.mac);
         }
         self.leaf = None;
         for depth in 0..self.stack.len() {
@@ -619,6 +646,14 @@ impl Rewriter {
             }
         }
     }
+}
+
+/// The next quote or backslash. Most are near; a call of `memchr` costs more than to look.
+fn special(bytes: &[u8]) -> Option<usize> {
+    const NEAR: usize = 24;
+    let near = &bytes[..bytes.len().min(NEAR)];
+    let found = near.iter().position(|b| matches!(b, b'"' | b'\\'));
+    found.or_else(|| memchr2(b'"', b'\\', &bytes[near.len()..]).map(|at| near.len() + at))
 }
 
 // RFC 8259 section 6.

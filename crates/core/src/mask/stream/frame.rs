@@ -136,6 +136,16 @@ impl Frame {
         child
     }
 
+    /// Whether a string in this place is copied without a look at it.
+    pub(super) fn copies(&self) -> bool {
+        let meaningless = match self.key {
+            Key::Metadata | Key::Items | Key::Other => true,
+            Key::Name | Key::Namespace | Key::Uid => !self.is_metadata,
+            Key::Kind | Key::ApiVersion | Key::Data | Key::StringData | Key::LastApplied => false,
+        };
+        self.region.is_none() && meaningless
+    }
+
     pub(super) fn standing(&self, hint: Hint) -> Standing {
         if hint == Hint::Secrets {
             return Standing::Secret;
