@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // ErrLocked says that somebody alive holds the lock.
@@ -20,6 +21,16 @@ func TryLock(path string) (*Lock, error) { return lock(path, syscall.LOCK_NB) }
 
 // WaitLock waits for the lock.
 func WaitLock(path string) (*Lock, error) { return lock(path, 0) }
+
+// PatientLock waits a while: its holder may just be ending.
+func PatientLock(path string, limit time.Duration) (*Lock, error) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		taken, err := TryLock(path)
+		if !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
+			return taken, err
+		}
+	}
+}
 
 func lock(path string, how int) (*Lock, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -68,8 +68,8 @@ func TestALockExcludesUntilItIsGivenUp(t *testing.T) {
 	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second lock: %v", err)
 	}
-	first.Release()
-	second, err := TryLock(path)
+	time.AfterFunc(30*time.Millisecond, first.Release)
+	second, err := PatientLock(path, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

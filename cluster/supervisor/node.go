@@ -82,7 +82,7 @@ func (b *bed) planNode(port int) (*node, error) {
 
 // takeNode makes this bed the one with the machine's node, or says why it cannot be.
 func (b *bed) takeNode(ctx context.Context) (reason string, err error) {
-	lock, err := machine.TryLock(nodeLockFile)
+	lock, err := machine.PatientLock(nodeLockFile, endingTakes)
 	if errors.Is(err, machine.ErrLocked) {
 		return "another cluster on this machine has the one node that it can hold", nil
 	}

@@ -26,6 +26,9 @@ var contents = []string{
 
 const recordFile = "bed.json"
 
+// endingTakes is how long a bed that is ending may still hold its locks: whoever restarts one at once finds it going.
+const endingTakes = 3 * time.Second
+
 // Record is what must be known to remove a bed that was killed. It lies in the bed's folder, in the cache, so that the next
 // start finds it wherever that folder was, and, of a node, in the machine's node lock.
 type Record struct {
@@ -50,7 +53,7 @@ func claim(o Options, binaries map[build.Binary]string) (*bed, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := machine.TryLock(filepath.Join(o.Dir, "lock"))
+	lock, err := machine.PatientLock(filepath.Join(o.Dir, "lock"), endingTakes)
 	if errors.Is(err, machine.ErrLocked) {
 		return nil, fmt.Errorf("a cluster is up in %s\nhint: bed down --dir %s", o.Dir, o.Dir)
 	}

@@ -49,7 +49,7 @@ pub(crate) fn go_tests(places: &Places) -> Result<(), Fault> {
         let files = String::from_utf8_lossy(&unformatted).trim().replace('\n', ", ");
         return Err(hint(format!("not formatted: {files}"), "gofmt -w cluster"));
     }
-    process::run(go(places, "vet").args(LIGHT))?;
+    process::run(go(places, "vet").arg("-trimpath").args(LIGHT))?;
     process::run(
         go(places, "test")
             .args(["-trimpath", "-vet=off"])
