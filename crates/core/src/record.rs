@@ -358,7 +358,6 @@ impl std::fmt::Display for AuditId {
 
 impl Opened {
     /// Only what is masked, public by nature (names, addresses, the law's own words) or a number comes in, so what comes out is masked.
-    #[expect(clippy::new_ret_no_self, reason = "an Opened that is not masked is of no use to anybody")]
     pub fn new(id: &AuditId, parts: Parts) -> Masked<Opened> {
         Masked::mint(Opened {
             audit_id: id.0.clone(),
@@ -424,7 +423,6 @@ impl Masked<Opened> {
 
 impl Closed {
     /// The one free text, a refusal's message, is masked here; reasons are words.
-    #[expect(clippy::new_ret_no_self, reason = "a Closed that is not masked is of no use to anybody")]
     pub fn new(id: &AuditId, at: Timestamp, outcome: Outcome, bytes: u64) -> Masked<Closed> {
         Masked::mint(Closed { audit_id: id.0.clone(), at, outcome: outcome.worded(), bytes, lookups: Vec::new() })
     }

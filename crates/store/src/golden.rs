@@ -4,6 +4,7 @@
 //! folder of its own beside it. The key in it seals nothing but itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mantlet_core::record::{Closed, Decision, Opened, Outcome, Verdict};
@@ -11,10 +12,17 @@ use mantlet_core::time::Clock;
 
 use crate::index::tests::shown;
 use crate::sessions::tests::enter;
-use crate::testing::{Scratch, answered, caller, clock, open, parts};
-use crate::{HandClock, Slot, Store};
+use crate::testing::{Scratch, answered, caller, clock, parts};
+use crate::{HandClock, SessionId, Slot, Store, StoreFault};
 
 const SEGMENT: &str = "journal/0000000001.journal";
+
+/// All of it in one segment.
+async fn open(scratch: &Scratch, clock: &Arc<HandClock>) -> Result<Store, StoreFault> {
+    let mut config = scratch.config();
+    config.sizes.segment = 256 << 10;
+    Store::open(config, clock.clone()).await
+}
 
 fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(version)
@@ -41,19 +49,31 @@ async fn writes_it_anew() {
     let (scratch, clock) = (Scratch::new(), clock());
     let store = open(&scratch, &clock).await.unwrap();
     let session = enter(&store, "coder", &clock);
-    let opens = |slot: &mut Slot, clock: &HandClock| {
-        slot.open(Opened::new(slot.id(), parts(Some(caller("coder")), Some(session.as_str()), clock.now())));
+    let opens = |slot: &mut Slot, session: &SessionId| {
+        slot.open(Opened::new(
+            slot.id(),
+            parts(Some(caller("coder")), Some(session.as_str()), clock.now()),
+        ));
     };
     for outcome in [
-        Outcome::Answered { code: 200, reason: String::new() },
-        Outcome::Answered { code: 404, reason: String::from("NotFound") },
+        Outcome::Answered {
+            code: 200,
+            reason: String::new(),
+        },
+        Outcome::Answered {
+            code: 404,
+            reason: String::from("NotFound"),
+        },
         Outcome::Abandoned,
-        Outcome::Cut { code: 200, why: String::from("SessionEnded") },
+        Outcome::Cut {
+            code: 200,
+            why: String::from("SessionEnded"),
+        },
     ] {
         let mut slot = store.journal.slot().unwrap();
         let lookup = slot.look_up("dryRun");
         slot.looked_up(&lookup, 200);
-        opens(&mut slot, &clock);
+        opens(&mut slot, &session);
         clock.advance(Duration::from_millis(7));
         let closed = Closed::new(slot.id(), clock.now(), outcome, 1234);
         slot.close(closed);
@@ -64,10 +84,10 @@ async fn writes_it_anew() {
     }
     // One is under way when the process ends, another torn in its opening.
     let mut open_at_the_end = store.journal.slot().unwrap();
-    opens(&mut open_at_the_end, &clock);
+    opens(&mut open_at_the_end, &session);
     open_at_the_end.durable().await.unwrap();
     let mut torn = store.journal.slot().unwrap();
-    opens(&mut torn, &clock);
+    opens(&mut torn, &session);
     torn.durable().await.unwrap();
     let crashed = scratch.crashed();
     let mut bytes = std::fs::read(crashed.path().join(SEGMENT)).unwrap();
@@ -77,9 +97,9 @@ async fn writes_it_anew() {
 
     clock.advance(Duration::from_secs(100));
     let store = open(&crashed, &clock).await.unwrap();
-    enter(&store, "coder", &clock);
+    let session = enter(&store, "coder", &clock);
     let mut last = store.journal.slot().unwrap();
-    opens(&mut last, &clock);
+    opens(&mut last, &session);
     let closed = answered(&last, 201, &clock);
     last.close(closed);
     store.journal.settled().await.unwrap();
@@ -108,13 +128,17 @@ fn refuse(store: &Store, clock: &HandClock, session: &str) {
     });
     parts.not_judged = vec![String::from("policy:guardrails")];
     slot.open(Opened::new(slot.id(), parts));
-    let outcome = Outcome::Refused { code: 403, reason: String::from("PolicyDenied"), message };
+    let outcome = Outcome::Refused {
+        code: 403,
+        reason: String::from("PolicyDenied"),
+        message,
+    };
     let closed = Closed::new(slot.id(), clock.now(), outcome, 0);
     slot.close(closed);
 }
 
 /// The journal with its end, without the zeros behind it, and what is shown of it.
-async fn keep(closed: &Scratch, unclosed: &Scratch, clock: &std::sync::Arc<HandClock>) {
+async fn keep(closed: &Scratch, unclosed: &Scratch, clock: &Arc<HandClock>) {
     let folder = golden("v1");
     std::fs::create_dir_all(folder.join("journal")).unwrap();
     for file in ["journal/keyring.json", "key"] {

@@ -135,7 +135,10 @@ impl Batch {
         if let Some(session) = row.session.clone() {
             let change = self.session(session);
             change.refused += i64::from(matches!(closed.outcome, Outcome::Refused { .. }));
-            change.see(closed.at);
+            // A close that a later start wrote is no sign of life.
+            if closed.outcome != Outcome::Unknown {
+                change.see(closed.at);
+            }
         }
     }
 

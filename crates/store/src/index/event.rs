@@ -16,7 +16,7 @@ pub(super) fn opened(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u
         request_uri: opened.uri.clone(),
         verb: verb(opened).to_owned(),
         user: opened.caller.as_ref().map(user).unwrap_or_default(),
-        impersonated_user: opened.caller.as_ref().map(impersonated),
+        impersonated_user: opened.caller.as_ref().and_then(impersonated),
         source_ips: opened.source_ips.clone(),
         user_agent: opened.user_agent.clone(),
         object_ref: opened.object_ref.as_ref().map(object_reference),
@@ -95,13 +95,14 @@ fn user(caller: &Caller) -> UserInfo {
     }
 }
 
-fn impersonated(caller: &Caller) -> UserInfo {
-    let upstream = &caller.impersonated;
-    UserInfo {
+/// None for somebody the law does not know.
+fn impersonated(caller: &Caller) -> Option<UserInfo> {
+    let upstream = Some(&caller.impersonated).filter(|upstream| !upstream.user.is_empty())?;
+    Some(UserInfo {
         username: upstream.user.clone(),
         groups: upstream.groups.clone(),
         ..UserInfo::default()
-    }
+    })
 }
 
 fn object_reference(object: &ObjectRef) -> ObjectReference {

@@ -98,7 +98,10 @@ impl Index {
         let mut write = options.connect().await.map_err(|fault| unusable(&fault))?;
         let migrations = sqlx::migrate!("migrations/sqlite");
         migrations.run(&mut write).await.map_err(|fault| unusable(&fault))?;
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true))
+            .await?;
         let indexer = Indexer::new(write, journal).await?;
         let indexed = indexer.indexed();
         let (versions, follow) = versions(indexed.clone());

@@ -348,7 +348,8 @@ proptest! {
             assert!(found.values().all(|count| *count == 1));
             // Of those that outlived the process before anything was written nothing is left: nothing had happened.
             let mut found: Vec<_> = found.into_keys().collect();
-            (found.sort(), expected.sort());
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected);
         });
     }
