@@ -33,11 +33,14 @@ func PatientLock(path string, limit time.Duration) (*Lock, error) {
 }
 
 func lock(path string, how int) (*Lock, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
 	for {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its last holder removed the folder as well
+		}
 		if err != nil {
 			return nil, err
 		}

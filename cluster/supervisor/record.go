@@ -32,9 +32,7 @@ const endingTakes = 3 * time.Second
 // Record is what must be known to remove a bed that was killed. It lies in the bed's folder, in the cache, so that the next
 // start finds it wherever that folder was, and, of a node, in the machine's node lock.
 type Record struct {
-	Dir string `json:"dir"`
-	// Created: the folder was not there before.
-	Created  bool              `json:"created"`
+	Dir      string            `json:"dir"`
 	Bed      machine.Process   `json:"bed"`
 	Children []machine.Process `json:"children"`
 	Node     *NodeRecord       `json:"node,omitempty"`
@@ -48,11 +46,6 @@ type NodeRecord struct {
 
 // claim takes the folder, and removes what a dead bed left in it.
 func claim(o Options, binaries map[build.Binary]string) (*bed, error) {
-	_, err := os.Stat(o.Dir)
-	created := errors.Is(err, os.ErrNotExist)
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, err
-	}
 	lock, err := machine.PatientLock(filepath.Join(o.Dir, "lock"), endingTakes)
 	if errors.Is(err, machine.ErrLocked) {
 		return nil, fmt.Errorf("a cluster is up in %s\nhint: bed down --dir %s", o.Dir, o.Dir)
@@ -61,19 +54,18 @@ func claim(o Options, binaries map[build.Binary]string) (*bed, error) {
 		return nil, err
 	}
 	b := &bed{Options: o, binaries: binaries, lock: lock, ended: make(chan *child, 16)}
-	if err := b.begin(created); err != nil {
-		lock.Release()
+	if err := b.begin(); err != nil {
+		b.giveUpDir()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *bed) begin(created bool) error {
+func (b *bed) begin() error {
 	if old, err := ReadRecord(b.Dir); err == nil {
 		if err := old.remove(b.Cache); err != nil {
 			return err
 		}
-		created = old.Created
 	} else if taken := foreign(b.Dir); len(taken) > 0 {
 		return fmt.Errorf("%s holds %s, which is not of a cluster\nhint: name an empty folder with --dir", b.Dir, taken[0])
 	}
@@ -81,7 +73,7 @@ func (b *bed) begin(created bool) error {
 	if err != nil {
 		return err
 	}
-	b.record = Record{Dir: b.Dir, Created: created, Bed: self}
+	b.record = Record{Dir: b.Dir, Bed: self}
 	return b.save()
 }
 
@@ -192,7 +184,8 @@ func (r *Record) sweep(cache string) error {
 		lock.Release()
 		return err
 	}
-	return old.giveUpDir()
+	old.giveUpDir()
+	return nil
 }
 
 // remove removes all that a dead bed left.

@@ -108,8 +108,8 @@ func TestAFolderOfSomebodyElseIsRefusedAndLeftAsItWas(t *testing.T) {
 	if _, err := claim(o, nil); err == nil || !strings.Contains(err.Error(), "not of a cluster") {
 		t.Errorf("claimed: %v", err)
 	}
-	if !exists(filepath.Join(o.Dir, "log", "important")) {
-		t.Error("removed")
+	if !exists(filepath.Join(o.Dir, "log", "important")) || exists(filepath.Join(o.Dir, "lock")) {
+		t.Error("removed something, or left something")
 	}
 }
 

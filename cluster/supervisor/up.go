@@ -154,17 +154,15 @@ func (b *bed) down() error {
 	if b.nodeLock != nil && err == nil {
 		b.nodeLock.Remove()
 	}
-	return errors.Join(err, b.record.removeFiles(b.Cache), b.giveUpDir())
+	err = errors.Join(err, b.record.removeFiles(b.Cache))
+	b.giveUpDir()
+	return err
 }
 
-func (b *bed) giveUpDir() error {
+// giveUpDir removes the folder, unless something of somebody else's is in there: no reason to fail, and none to delete it.
+func (b *bed) giveUpDir() {
 	b.lock.Remove()
-	if !b.record.Created {
-		return nil
-	}
-	// Something of somebody else's in there is no reason to fail, and none to delete it.
 	_ = os.Remove(b.Dir)
-	return nil
 }
 
 func (b *bed) logFile(name string) string { return filepath.Join(b.Dir, "log", name+".log") }

@@ -64,7 +64,9 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("credential", &self.credential).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("credential", &self.credential)
+            .finish_non_exhaustive()
     }
 }
 

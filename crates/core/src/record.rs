@@ -39,7 +39,10 @@ pub struct Line<R = Record> {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
-#[expect(clippy::large_enum_variant, reason = "most records are the large one, and none lives long")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most records are the large one, and none lives long"
+)]
 pub enum Record {
     Opened(Opened),
     Closed(Closed),
@@ -347,7 +350,14 @@ pub fn uuid(mut random: [u8; 16]) -> String {
     random[6] = (random[6] & 0x0f) | 0x40;
     random[8] = (random[8] & 0x3f) | 0x80;
     let hex = hex::encode(random);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 impl std::fmt::Display for AuditId {
@@ -417,26 +427,44 @@ impl Opened {
 impl Masked<Opened> {
     /// The look-ups that led to the verdict; known to whoever holds the entry.
     pub fn with_lookups(self, lookups: Vec<LookedUp>) -> Self {
-        Masked::mint(Opened { lookups, ..self.into_inner() })
+        Masked::mint(Opened {
+            lookups,
+            ..self.into_inner()
+        })
     }
 }
 
 impl Closed {
     /// The one free text, a refusal's message, is masked here; reasons are words.
     pub fn new(id: &AuditId, at: Timestamp, outcome: Outcome, bytes: u64) -> Masked<Closed> {
-        Masked::mint(Closed { audit_id: id.0.clone(), at, outcome: outcome.worded(), bytes, lookups: Vec::new() })
+        Masked::mint(Closed {
+            audit_id: id.0.clone(),
+            at,
+            outcome: outcome.worded(),
+            bytes,
+            lookups: Vec::new(),
+        })
     }
 
     /// Of a request that was read back open from a journal whose writer is gone.
     pub fn unknown(audit_id: &str, at: Timestamp) -> Masked<Closed> {
         let (audit_id, outcome) = (audit_id.to_owned(), Outcome::Unknown);
-        Masked::mint(Closed { audit_id, at, outcome, bytes: 0, lookups: Vec::new() })
+        Masked::mint(Closed {
+            audit_id,
+            at,
+            outcome,
+            bytes: 0,
+            lookups: Vec::new(),
+        })
     }
 }
 
 impl Masked<Closed> {
     pub fn with_lookups(self, lookups: Vec<LookedUp>) -> Self {
-        Masked::mint(Closed { lookups, ..self.into_inner() })
+        Masked::mint(Closed {
+            lookups,
+            ..self.into_inner()
+        })
     }
 }
 
@@ -444,10 +472,15 @@ impl Outcome {
     /// The same with its message masked, and reasons that are one word each: a `Status` reason comes from the cluster, and a server extension could put anything there.
     fn worded(self) -> Self {
         match self {
-            Outcome::Answered { code, reason } => Outcome::Answered { code, reason: word(reason) },
-            Outcome::Refused { code, reason, message } => {
-                Outcome::Refused { code, reason: word(reason), message: cut(&mask::text(&message), TEXT_LIMIT) }
-            }
+            Outcome::Answered { code, reason } => Outcome::Answered {
+                code,
+                reason: word(reason),
+            },
+            Outcome::Refused { code, reason, message } => Outcome::Refused {
+                code,
+                reason: word(reason),
+                message: cut(&mask::text(&message), TEXT_LIMIT),
+            },
             Outcome::Cut { code, why } => Outcome::Cut { code, why: word(why) },
             Outcome::Abandoned => Outcome::Abandoned,
             Outcome::Unknown => Outcome::Unknown,
@@ -466,7 +499,10 @@ impl From<&identity::Caller> for Caller {
             groups: verified.groups().to_vec(),
             population: verified.population(),
             agent: caller.agent().map(|agent| agent.name().to_owned()),
-            impersonated: Impersonated { user: impersonation.user, groups: impersonation.groups },
+            impersonated: Impersonated {
+                user: impersonation.user,
+                groups: impersonation.groups,
+            },
         }
         .cut()
     }
@@ -482,7 +518,10 @@ impl From<&identity::Verified> for Caller {
             groups: verified.groups().to_vec(),
             population: verified.population(),
             agent: None,
-            impersonated: Impersonated { user: String::new(), groups: Vec::new() },
+            impersonated: Impersonated {
+                user: String::new(),
+                groups: Vec::new(),
+            },
         }
         .cut()
     }
@@ -490,7 +529,10 @@ impl From<&identity::Verified> for Caller {
 
 impl From<&law::ClusterRef> for Cluster {
     fn from(cluster: &law::ClusterRef) -> Self {
-        Self { name: cluster.name.clone(), uid: cluster.uid.clone() }
+        Self {
+            name: cluster.name.clone(),
+            uid: cluster.uid.clone(),
+        }
     }
 }
 
@@ -502,8 +544,17 @@ impl From<&law::Judgment> for Verdict {
             law::Verdict::Deny(denial) => Self::from(denial),
         };
         let applied = judgment.applied.iter().map(Applied::from).collect();
-        let warnings = judgment.warnings.iter().map(|text| mask::text(text).into_inner()).collect();
-        Self { applied, warnings, ..said }.cut()
+        let warnings = judgment
+            .warnings
+            .iter()
+            .map(|text| mask::text(text).into_inner())
+            .collect();
+        Self {
+            applied,
+            warnings,
+            ..said
+        }
+        .cut()
     }
 }
 
@@ -570,7 +621,10 @@ impl Caller {
             username: cut(&self.username, TEXT_LIMIT),
             groups: cut_all(self.groups),
             agent: self.agent.map(|name| cut(&name, TEXT_LIMIT)),
-            impersonated: Impersonated { user: cut(&self.impersonated.user, TEXT_LIMIT), groups: cut_all(self.impersonated.groups) },
+            impersonated: Impersonated {
+                user: cut(&self.impersonated.user, TEXT_LIMIT),
+                groups: cut_all(self.impersonated.groups),
+            },
             population: self.population,
         }
     }
@@ -592,7 +646,13 @@ impl ObjectRef {
 impl Verdict {
     fn bare(decision: Decision, reason: &str, message: &str) -> Self {
         let message = cut(&mask::text(message), TEXT_LIMIT);
-        Self { decision, applied: Vec::new(), reason: reason.to_owned(), message, warnings: Vec::new() }
+        Self {
+            decision,
+            applied: Vec::new(),
+            reason: reason.to_owned(),
+            message,
+            warnings: Vec::new(),
+        }
     }
 
     fn cut(self) -> Self {
@@ -617,7 +677,11 @@ fn cut(text: &str, limit: usize) -> String {
 
 fn cut_all(texts: Vec<String>) -> Vec<String> {
     let over = texts.len().saturating_sub(LIST_LIMIT);
-    let mut kept: Vec<String> = texts.iter().take(LIST_LIMIT).map(|text| cut(text, TEXT_LIMIT)).collect();
+    let mut kept: Vec<String> = texts
+        .iter()
+        .take(LIST_LIMIT)
+        .map(|text| cut(text, TEXT_LIMIT))
+        .collect();
     if over > 0 {
         kept.push(format!("… {over} more"));
     }
@@ -638,15 +702,35 @@ mod tests {
 
     #[test]
     fn an_audit_id_is_a_uuid_of_version_4_whatever_the_bytes() {
-        assert_eq!(AuditId::from_random([0xff; 16]).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(AuditId::from_random([0; 16]).lookup(2).as_str(), "00000000-0000-4000-8000-000000000000.2");
+        assert_eq!(
+            AuditId::from_random([0xff; 16]).as_str(),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
+        assert_eq!(
+            AuditId::from_random([0; 16]).lookup(2).as_str(),
+            "00000000-0000-4000-8000-000000000000.2"
+        );
     }
 
     #[test]
     fn a_reason_that_is_no_word_is_not_written() {
         let id = AuditId::from_random([0; 16]);
-        let closed = Closed::new(&id, Timestamp::from_seconds(0), Outcome::Answered { code: 404, reason: "s3cr3t value".into() }, 0);
-        assert_eq!(closed.outcome, Outcome::Answered { code: 404, reason: "Unspeakable".into() });
+        let closed = Closed::new(
+            &id,
+            Timestamp::from_seconds(0),
+            Outcome::Answered {
+                code: 404,
+                reason: "s3cr3t value".into(),
+            },
+            0,
+        );
+        assert_eq!(
+            closed.outcome,
+            Outcome::Answered {
+                code: 404,
+                reason: "Unspeakable".into()
+            }
+        );
     }
 
     #[test]

@@ -73,8 +73,17 @@ mod tests {
 
     #[test]
     fn prints_as_kubernetes_prints_micro_time() {
-        assert_eq!(Timestamp::from_micros(1_767_323_045_000_006).to_string(), "2026-01-02T03:04:05.000006Z");
-        assert_eq!(Timestamp::from_micros(1_767_323_045_000_006).to_seconds_text(), "2026-01-02T03:04:05Z");
-        assert_eq!(Timestamp::parse("2026-01-02T03:04:05Z"), Some(Timestamp::from_seconds(1_767_323_045)));
+        assert_eq!(
+            Timestamp::from_micros(1_767_323_045_000_006).to_string(),
+            "2026-01-02T03:04:05.000006Z"
+        );
+        assert_eq!(
+            Timestamp::from_micros(1_767_323_045_000_006).to_seconds_text(),
+            "2026-01-02T03:04:05Z"
+        );
+        assert_eq!(
+            Timestamp::parse("2026-01-02T03:04:05Z"),
+            Some(Timestamp::from_seconds(1_767_323_045))
+        );
     }
 }

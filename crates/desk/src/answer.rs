@@ -65,9 +65,13 @@ pub(crate) enum Shape {
 pub(crate) trait Kept: Kind + Row + Clone + Send + 'static {
     fn cluster(&self) -> Option<&str>;
     fn session(&self) -> &str;
-    fn page(index: &Index, sight: &Sight, query: &Query) -> impl Future<Output = Result<Page<Self>, StoreFault>> + Send;
+    fn page(index: &Index, sight: &Sight, query: &Query)
+    -> impl Future<Output = Result<Page<Self>, StoreFault>> + Send;
     fn one(index: &Index, sight: &Sight, name: &str) -> impl Future<Output = Result<Option<Self>, StoreFault>> + Send;
-    fn since(index: &Index, version: u64) -> impl Future<Output = Result<Vec<mantlet_store::Change<Self>>, StoreFault>> + Send;
+    fn since(
+        index: &Index,
+        version: u64,
+    ) -> impl Future<Output = Result<Vec<mantlet_store::Change<Self>>, StoreFault>> + Send;
 }
 
 /// The options of a list or a watch that mean something here.
@@ -98,7 +102,10 @@ impl Desk {
     }
 
     async fn resource<T: Kept>(&self, visitor: &Visitor<'_>, action: &Action, resource: &ResourceRef) -> Answer {
-        if !resource.subresource.is_empty() || !resource.namespace.is_empty() || format!("{}/{}", resource.group, resource.version) != API_VERSION {
+        if !resource.subresource.is_empty()
+            || !resource.namespace.is_empty()
+            || format!("{}/{}", resource.group, resource.version) != API_VERSION
+        {
             return Answer::not_found("the server could not find the requested resource");
         }
         let query = match Query::of(action) {
@@ -106,7 +113,11 @@ impl Desk {
             Err(why) => return Answer::status(400, "BadRequest", &why),
         };
         let sight = visitor.sight();
-        let shape = if action.accept().contains("as=Table") { Shape::Table } else { Shape::Objects };
+        let shape = if action.accept().contains("as=Table") {
+            Shape::Table
+        } else {
+            Shape::Objects
+        };
         // Whoever has just done something and now looks finds it.
         if let Err(fault) = self.store.index.flush().await {
             return Answer::faulty(&fault);
@@ -123,7 +134,11 @@ impl Desk {
             | Verb::Exec
             | Verb::Attach
             | Verb::PortForward
-            | Verb::Proxy => Answer::status(405, "MethodNotAllowed", &format!("{}.{GROUP} can only be read: the gateway writes them", T::RESOURCE)),
+            | Verb::Proxy => Answer::status(
+                405,
+                "MethodNotAllowed",
+                &format!("{}.{GROUP} can only be read: the gateway writes them", T::RESOURCE),
+            ),
         }
     }
 
@@ -133,7 +148,12 @@ impl Desk {
             Ok(found) => match found.filter(|object| sight.shows(object)) {
                 Some(object) if shape == Shape::Table => {
                     let version = object.metadata()["resourceVersion"].clone();
-                    Answer::json(&table(&[object], &json!({"resourceVersion": version}), true, self.clock.now()))
+                    Answer::json(&table(
+                        &[object],
+                        &json!({"resourceVersion": version}),
+                        true,
+                        self.clock.now(),
+                    ))
                 }
                 Some(object) => Answer::json(&object),
                 None => Answer::not_found(&format!("{}.{GROUP} \"{name}\" not found", T::RESOURCE)),
@@ -147,8 +167,15 @@ impl Desk {
             Err(fault @ StoreFault::Continue) => return Answer::status(410, "Expired", &fault.to_string()),
             Err(fault) => return Answer::faulty(&fault),
         };
-        let items: Vec<T> = page.items.into_iter().filter(|object| sight.shows(object) && query.wants(object)).collect();
-        let metadata = ListMetadata { resource_version: page.resource_version.to_string(), r#continue: page.r#continue.unwrap_or_default() };
+        let items: Vec<T> = page
+            .items
+            .into_iter()
+            .filter(|object| sight.shows(object) && query.wants(object))
+            .collect();
+        let metadata = ListMetadata {
+            resource_version: page.resource_version.to_string(),
+            r#continue: page.r#continue.unwrap_or_default(),
+        };
         match shape {
             Shape::Table => {
                 let metadata = serde_json::to_value(&metadata).unwrap_or_default();
@@ -165,9 +192,15 @@ impl Visitor<'_> {
         let sees_all = self.roles.has(Role::Viewer) || self.roles.has(Role::Auditor);
         let visible = match sees_all {
             true => Visible::Everything,
-            false => Visible::Own(Owner { issuer: verified.issuer().to_owned(), subject: verified.subject().to_owned() }),
+            false => Visible::Own(Owner {
+                issuer: verified.issuer().to_owned(),
+                subject: verified.subject().to_owned(),
+            }),
         };
-        Sight { visible, cluster: self.cluster.uid.clone() }
+        Sight {
+            visible,
+            cluster: self.cluster.uid.clone(),
+        }
     }
 }
 
@@ -183,12 +216,23 @@ impl Query {
         let mut query = Self::default();
         for (key, value) in action.query() {
             match key.as_str() {
-                "limit" => query.limit = Some(value.parse().map_err(|_| format!("limit: \"{value}\" is no number"))?).filter(|n| *n > 0),
+                "limit" => {
+                    query.limit =
+                        Some(value.parse().map_err(|_| format!("limit: \"{value}\" is no number"))?).filter(|n| *n > 0)
+                }
                 "continue" => query.cont = Some(value.clone()).filter(|c| !c.is_empty()),
                 "resourceVersion" if value.is_empty() || value == "0" => {}
-                "resourceVersion" => query.version = Some(value.parse().map_err(|_| format!("resourceVersion: \"{value}\" is none of this API"))?),
+                "resourceVersion" => {
+                    query.version = Some(
+                        value
+                            .parse()
+                            .map_err(|_| format!("resourceVersion: \"{value}\" is none of this API"))?,
+                    )
+                }
                 "fieldSelector" => query.select(value)?,
-                "labelSelector" if !value.is_empty() => return Err("labelSelector: objects of this API have no labels".into()),
+                "labelSelector" if !value.is_empty() => {
+                    return Err("labelSelector: objects of this API have no labels".into());
+                }
                 _ => {}
             }
         }
@@ -200,7 +244,11 @@ impl Query {
             match part.split_once("==").or_else(|| part.split_once('=')) {
                 Some(("spec.session", session)) => self.session = Some(session.to_owned()),
                 Some(("metadata.name", name)) => self.name = Some(name.to_owned()),
-                _ => return Err(format!("fieldSelector: \"{part}\" is not supported, only spec.session=NAME and metadata.name=NAME")),
+                _ => {
+                    return Err(format!(
+                        "fieldSelector: \"{part}\" is not supported, only spec.session=NAME and metadata.name=NAME"
+                    ));
+                }
             }
         }
         Ok(())
@@ -208,7 +256,11 @@ impl Query {
 
     pub(crate) fn wants<T: Kept>(&self, object: &T) -> bool {
         let named = |name: &String| object.metadata()["name"].as_str() == Some(name);
-        self.name.as_ref().is_none_or(named) && self.session.as_deref().is_none_or(|session| object.session() == session)
+        self.name.as_ref().is_none_or(named)
+            && self
+                .session
+                .as_deref()
+                .is_none_or(|session| object.session() == session)
     }
 }
 
@@ -236,7 +288,10 @@ impl Kept for Session {
 
 impl Kept for SessionEvent {
     fn cluster(&self) -> Option<&str> {
-        self.event.annotations.get("mantlet.dev/cluster-uid").map(String::as_str)
+        self.event
+            .annotations
+            .get("mantlet.dev/cluster-uid")
+            .map(String::as_str)
     }
 
     fn session(&self) -> &str {
@@ -244,7 +299,14 @@ impl Kept for SessionEvent {
     }
 
     async fn page(index: &Index, sight: &Sight, query: &Query) -> Result<Page<Self>, StoreFault> {
-        index.events(&sight.visible, query.session.as_deref(), query.limit, query.cont.as_deref()).await
+        index
+            .events(
+                &sight.visible,
+                query.session.as_deref(),
+                query.limit,
+                query.cont.as_deref(),
+            )
+            .await
     }
 
     async fn one(index: &Index, sight: &Sight, name: &str) -> Result<Option<Self>, StoreFault> {
@@ -275,11 +337,20 @@ impl Answer {
 
     pub(crate) fn faulty(fault: &StoreFault) -> Self {
         tracing::error!(%fault, "the index does not answer");
-        Self::status(503, "ServiceUnavailable", "the record cannot be read right now; ask the gateway's operator to look at /readyz?verbose")
+        Self::status(
+            503,
+            "ServiceUnavailable",
+            "the record cannot be read right now; ask the gateway's operator to look at /readyz?verbose",
+        )
     }
 
     fn whole(code: u16, reason: &str, bytes: Vec<u8>) -> Self {
-        Self { code, reason: reason.to_owned(), content_type: "application/json", body: AnswerBody::Whole(Bytes::from(bytes)) }
+        Self {
+            code,
+            reason: reason.to_owned(),
+            content_type: "application/json",
+            body: AnswerBody::Whole(Bytes::from(bytes)),
+        }
     }
 }
 

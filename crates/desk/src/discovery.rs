@@ -15,7 +15,11 @@ pub(crate) fn openapi_path() -> String {
 /// Adds the group to `/apis`: an `APIGroupList`, or an `APIGroupDiscoveryList` (KEP-3352) where the client asked for aggregated discovery.
 pub fn merge_groups(document: &mut Value) {
     let aggregated = document.get("kind").and_then(Value::as_str) == Some("APIGroupDiscoveryList");
-    let (list, ours) = if aggregated { ("items", aggregated_group()) } else { ("groups", group()) };
+    let (list, ours) = if aggregated {
+        ("items", aggregated_group())
+    } else {
+        ("groups", group())
+    };
     if let Some(groups) = document.get_mut(list).and_then(Value::as_array_mut) {
         groups.push(ours);
     }
@@ -24,7 +28,10 @@ pub fn merge_groups(document: &mut Value) {
 /// Adds the group to `/openapi/v3`.
 pub fn merge_openapi_paths(document: &mut Value) {
     if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
-        paths.insert(format!("apis/{API_VERSION}"), json!({"serverRelativeURL": openapi_path()}));
+        paths.insert(
+            format!("apis/{API_VERSION}"),
+            json!({"serverRelativeURL": openapi_path()}),
+        );
     }
 }
 
@@ -38,9 +45,7 @@ pub(crate) fn group_document() -> Value {
 
 /// `/apis/gate.mantlet.dev/v1alpha1`.
 pub(crate) fn resources_document() -> Value {
-    let resource = |plural: &str, singular: &str, kind: &str, short: &[&str]| {
-        json!({"name": plural, "singularName": singular, "namespaced": false, "kind": kind, "verbs": ["get", "list", "watch"], "shortNames": short})
-    };
+    let resource = |plural: &str, singular: &str, kind: &str, short: &[&str]| json!({"name": plural, "singularName": singular, "namespaced": false, "kind": kind, "verbs": ["get", "list", "watch"], "shortNames": short});
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION, "resources": [
         resource("sessionevents", "sessionevent", "SessionEvent", &["sev"]),
         resource("sessions", "session", "Session", &["ses"]),

@@ -67,14 +67,23 @@ impl Row for SessionEvent {
 
     fn cells(&self, _now: Timestamp) -> Vec<Value> {
         let event = &self.event;
-        let note = |key: &str| event.annotations.get(&format!("mantlet.dev/{key}")).cloned().unwrap_or_default();
+        let note = |key: &str| {
+            event
+                .annotations
+                .get(&format!("mantlet.dev/{key}"))
+                .cloned()
+                .unwrap_or_default()
+        };
         let target = event.object_ref.clone().unwrap_or_default();
         let resource = match (target.resource.is_empty(), target.subresource.is_empty()) {
             (true, _) => event.request_uri.split('?').next().unwrap_or_default().to_owned(),
             (false, true) => target.resource,
             (false, false) => format!("{}/{}", target.resource, target.subresource),
         };
-        let code = event.response_status.as_ref().map_or_else(|| note("outcome"), |s| s.code.to_string());
+        let code = event
+            .response_status
+            .as_ref()
+            .map_or_else(|| note("outcome"), |s| s.code.to_string());
         vec![
             event.request_received_timestamp.clone().into(),
             event.verb.clone().into(),
@@ -110,7 +119,9 @@ pub(crate) fn table<T: Row>(rows: &[T], metadata: &Value, head: bool, now: Times
 
 /// As kubectl prints ages: the two largest units that say something.
 fn age(since: &str, now: Timestamp) -> String {
-    let Some(then) = Timestamp::parse(since) else { return "<unknown>".into() };
+    let Some(then) = Timestamp::parse(since) else {
+        return "<unknown>".into();
+    };
     let seconds = now.since(then).as_secs();
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -128,7 +139,10 @@ mod tests {
     fn ages_read_as_kubectl_prints_them() {
         let now = Timestamp::from_seconds(1_000_000);
         let ago = |s: i64| age(&Timestamp::from_seconds(1_000_000 - s).to_seconds_text(), now);
-        assert_eq!([ago(5), ago(119), ago(300), ago(7300), ago(200_000)], ["5s", "119s", "5m", "2h", "2d"]);
+        assert_eq!(
+            [ago(5), ago(119), ago(300), ago(7300), ago(200_000)],
+            ["5s", "119s", "5m", "2h", "2d"]
+        );
         assert_eq!(age("nonsense", now), "<unknown>");
     }
 }

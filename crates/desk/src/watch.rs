@@ -43,15 +43,35 @@ struct Watch<T> {
     kind: std::marker::PhantomData<T>,
 }
 
-pub(crate) async fn watch<T: Kept>(store: Arc<Store>, clock: Arc<dyn Clock>, sight: Sight, query: Query, shape: Shape) -> Answer {
+pub(crate) async fn watch<T: Kept>(
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    sight: Sight,
+    query: Query,
+    shape: Shape,
+) -> Answer {
     let (tx, rx) = mpsc::channel(WAITING);
-    let watch = Watch::<T> { store, clock, sight, query, shape, tx, headed: false, kind: std::marker::PhantomData };
+    let watch = Watch::<T> {
+        store,
+        clock,
+        sight,
+        query,
+        shape,
+        tx,
+        headed: false,
+        kind: std::marker::PhantomData,
+    };
     let feed = Feed(Box::pin(async move {
         if let Err(fault) = watch.run().await {
             tracing::warn!(%fault, "a watch of the virtual API ended");
         }
     }));
-    Answer { code: 200, reason: String::new(), content_type: "application/json", body: AnswerBody::Stream(rx, feed) }
+    Answer {
+        code: 200,
+        reason: String::new(),
+        content_type: "application/json",
+        body: AnswerBody::Stream(rx, feed),
+    }
 }
 
 impl<T: Kept> Watch<T> {
@@ -71,7 +91,11 @@ impl<T: Kept> Watch<T> {
             let done = changes.is_empty();
             for change in changes {
                 version = change.version;
-                if self.may_show(&change) && !self.send(if change.added { "ADDED" } else { "MODIFIED" }, change.object).await {
+                if self.may_show(&change)
+                    && !self
+                        .send(if change.added { "ADDED" } else { "MODIFIED" }, change.object)
+                        .await
+                {
                     return Ok(());
                 }
             }
@@ -101,7 +125,9 @@ impl<T: Kept> Watch<T> {
     }
 
     fn may_show(&self, change: &Change<T>) -> bool {
-        self.sight.visible.admits(change.owner.as_ref()) && self.sight.shows(&change.object) && self.query.wants(&change.object)
+        self.sight.visible.admits(change.owner.as_ref())
+            && self.sight.shows(&change.object)
+            && self.query.wants(&change.object)
     }
 
     /// False once the client has left.

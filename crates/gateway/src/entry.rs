@@ -33,7 +33,10 @@ pub struct Entry {
 impl Entry {
     /// Does not wait: where the journal has no room, the request is refused.
     pub(crate) fn begin(store: &Store, ask: &Ask, clock: &Arc<dyn Clock>) -> Result<Self, Refusal> {
-        let slot = store.journal.slot().map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
+        let slot = store
+            .journal
+            .slot()
+            .map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
         let user_agent = ask.user_agent();
         Ok(Self {
             id: slot.id().clone(),
@@ -180,5 +183,7 @@ impl Drop for Entry {
 
 /// Any other is refused before it means anything.
 fn method(method: &http::Method) -> Option<&'static str> {
-    ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| method.as_str() == *known)
+    ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        .into_iter()
+        .find(|known| method.as_str() == *known)
 }

@@ -67,7 +67,11 @@ impl Gateway {
                 let effect = judged.permit.action().effect();
                 match self.tasks.run(effect, self.clone().carry(judged, entry)).await {
                     Ok(end) => end,
-                    Err(_lost) => return self.telemetry.finished(&method, started, Refusal::Fault.into_reply(None)),
+                    Err(_lost) => {
+                        return self
+                            .telemetry
+                            .finished(&method, started, Refusal::Fault.into_reply(None));
+                    }
                 }
             }
             Err(why) => Err(Refused { entry, why }),
@@ -80,20 +84,39 @@ impl Gateway {
     async fn judge(&self, mut ask: Ask, entry: &mut Entry) -> Result<Judged, Refusal> {
         let law = self.law.load(); // one snapshot, one epoch
         let now = self.clock.now();
-        let verified = self.authenticator.authenticate(&ask.parts.headers, now).await.map_err(Refusal::NotSignedIn)?;
+        let verified = self
+            .authenticator
+            .authenticate(&ask.parts.headers, now)
+            .await
+            .map_err(Refusal::NotSignedIn)?;
         entry.signed_in(&verified);
         let cluster = self.cluster(ask.cluster.as_deref())?.clone();
-        let known = cluster.identify().await.map_err(|why| Refusal::NotReached { why, changes: false })?;
+        let known = cluster
+            .identify()
+            .await
+            .map_err(|why| Refusal::NotReached { why, changes: false })?;
         entry.goes_to(known);
-        let caller = Arc::new(law.recognize(verified, cluster.name(), now).map_err(|denial| entry.not_recognized(denial, law.epoch().number()))?);
-        let session = self.store.sessions.touch(&caller, known, now).map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
+        let caller = Arc::new(
+            law.recognize(verified, cluster.name(), now)
+                .map_err(|denial| entry.not_recognized(denial, law.epoch().number()))?,
+        );
+        let session = self
+            .store
+            .sessions
+            .touch(&caller, known, now)
+            .map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
         entry.called_by(&caller, session.as_str());
         let masker = self.masker(&known.uid)?;
         let action = Arc::new(resolve::resolve(&mut ask).await?);
         entry.asks_for(&action);
         let permit = self.decide(&law, &cluster, &caller, &action, entry).await?;
         serve_here(&action)?;
-        Ok(Judged { permit, cluster, masker, headers: ask.relayed_headers() })
+        Ok(Judged {
+            permit,
+            cluster,
+            masker,
+            headers: ask.relayed_headers(),
+        })
     }
 
     /// The law is asked until it has what it wants to know.
@@ -105,7 +128,10 @@ impl Gateway {
         action: &Arc<Action>,
         entry: &mut Entry,
     ) -> Result<Permit, Refusal> {
-        let known = cluster.identify().await.map_err(|why| Refusal::NotReached { why, changes: false })?;
+        let known = cluster
+            .identify()
+            .await
+            .map_err(|why| Refusal::NotReached { why, changes: false })?;
         let mut facts = Facts::default();
         loop {
             match law.evaluate(known, caller, action, &facts, self.clock.now()) {
@@ -124,7 +150,12 @@ impl Gateway {
 
     /// From verdict to reply.
     async fn carry(self: Arc<Self>, judged: Judged, entry: Entry) -> Result<Reply, Refused> {
-        let Judged { permit, cluster, masker, headers } = judged;
+        let Judged {
+            permit,
+            cluster,
+            masker,
+            headers,
+        } = judged;
         let pass = admit(permit, entry, headers).await?;
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
@@ -174,7 +205,11 @@ impl Gateway {
     }
 
     fn masker(&self, uid: &str) -> Result<Arc<Masker>, Refusal> {
-        let key = self.store.keyring.mask_key().map_err(|fault| Refusal::NotMasked(fault.to_string()))?;
+        let key = self
+            .store
+            .keyring
+            .mask_key()
+            .map_err(|fault| Refusal::NotMasked(fault.to_string()))?;
         Ok(Arc::new(Masker::new(&key, uid)))
     }
 }
@@ -187,7 +222,14 @@ fn serve_here(action: &Action) -> Result<(), Refusal> {
             "{} is not possible through this gateway yet; nothing was sent. Use `kubectl logs`, `kubectl describe` or `kubectl get events` to look; do not retry",
             action.verb().as_str()
         ))),
-        Verb::Get | Verb::List | Verb::Watch | Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => Ok(()),
+        Verb::Get
+        | Verb::List
+        | Verb::Watch
+        | Verb::Create
+        | Verb::Update
+        | Verb::Patch
+        | Verb::Delete
+        | Verb::DeleteCollection => Ok(()),
     }
 }
 
@@ -195,10 +237,18 @@ fn serve_here(action: &Action) -> Result<(), Refusal> {
 impl Refusal {
     fn outcome(&self) -> Outcome {
         match self {
-            Refusal::NotMasked(_) | Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, .. } => Outcome::Unknown,
+            Refusal::NotMasked(_)
+            | Refusal::NotReached {
+                why: Unreached::Broken(_) | Unreached::Late,
+                ..
+            } => Outcome::Unknown,
             other => {
                 let (code, reason) = other.code();
-                Outcome::Refused { code: code.as_u16(), reason: reason.to_owned(), message: other.message() }
+                Outcome::Refused {
+                    code: code.as_u16(),
+                    reason: reason.to_owned(),
+                    message: other.message(),
+                }
             }
         }
     }

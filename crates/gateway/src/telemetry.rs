@@ -36,16 +36,36 @@ impl Default for Telemetry {
         let requests = Family::default();
         let durations = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let unrecorded = Counter::default();
-        registry.register("requests", "Requests answered, by HTTP method and status code", requests.clone());
-        registry.register("request_duration_seconds", "Time from the head of a request to the head of its answer", durations.clone());
-        registry.register("requests_unrecorded", "Requests refused because the journal took no entry", unrecorded.clone());
-        Self { registry, requests, durations, unrecorded }
+        registry.register(
+            "requests",
+            "Requests answered, by HTTP method and status code",
+            requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "Time from the head of a request to the head of its answer",
+            durations.clone(),
+        );
+        registry.register(
+            "requests_unrecorded",
+            "Requests refused because the journal took no entry",
+            unrecorded.clone(),
+        );
+        Self {
+            registry,
+            requests,
+            durations,
+            unrecorded,
+        }
     }
 }
 
 impl Telemetry {
     pub(crate) fn finished(&self, method: &Method, started: Instant, reply: Reply) -> Reply {
-        let labels = vec![("method", known(method).to_owned()), ("code", reply.status().as_str().to_owned())];
+        let labels = vec![
+            ("method", known(method).to_owned()),
+            ("code", reply.status().as_str().to_owned()),
+        ];
         self.requests.get_or_create(&labels).inc();
         self.durations.observe(started.elapsed().as_secs_f64());
         reply
@@ -82,7 +102,10 @@ pub async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
                 let page = page(&gateway, &request);
                 async move { Ok::<_, Infallible>(page) }
             });
-            let connection = hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
             tokio::select! { _ = connection => {}, () = tasks.closing() => {} }
         });
     }
@@ -91,15 +114,27 @@ pub async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
 fn page(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (code, text) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/livez") => (StatusCode::OK, "ok".to_owned()),
-        (&Method::GET, "/readyz") => ready(gateway, request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")))),
+        (&Method::GET, "/readyz") => ready(
+            gateway,
+            request
+                .uri()
+                .query()
+                .is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose="))),
+        ),
         (&Method::GET, "/metrics") => {
             let mut text = String::new();
             match encode(&mut text, &gateway.telemetry.registry) {
                 Ok(()) => (StatusCode::OK, text),
-                Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n".to_owned()),
+                Err(_) => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "metrics cannot be written\n".to_owned(),
+                ),
             }
         }
-        _ => (StatusCode::NOT_FOUND, "there is /livez, /readyz, /readyz?verbose and /metrics here\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there is /livez, /readyz, /readyz?verbose and /metrics here\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = code;
@@ -109,17 +144,36 @@ fn page(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>>
 /// In the API server's own form: `[+]name ok`, `[-]name failed: why`.
 fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
     let mut checks: Vec<(String, Result<(), String>)> = vec![
-        ("journal".into(), gateway.store.journal.health().map_err(|fault| fault.to_string())),
-        ("index".into(), gateway.store.index.health().map_err(|fault| fault.to_string())),
-        ("serving".into(), if gateway.tasks.is_closing() { Err("shutting down".into()) } else { Ok(()) }),
+        (
+            "journal".into(),
+            gateway.store.journal.health().map_err(|fault| fault.to_string()),
+        ),
+        (
+            "index".into(),
+            gateway.store.index.health().map_err(|fault| fault.to_string()),
+        ),
+        (
+            "serving".into(),
+            if gateway.tasks.is_closing() {
+                Err("shutting down".into())
+            } else {
+                Ok(())
+            },
+        ),
     ];
     for cluster in &gateway.clusters {
-        let known = cluster.identity().map(|_| ()).ok_or_else(|| "has not said who it is yet".to_owned());
+        let known = cluster
+            .identity()
+            .map(|_| ())
+            .ok_or_else(|| "has not said who it is yet".to_owned());
         checks.push((format!("cluster-{}", cluster.name()), known));
     }
     let waiting = gateway.authenticator.issuers_without_keys(gateway.clock.now());
     // Not a failure: callers of the other issuers are served.
-    let issuers: String = waiting.iter().map(|issuer| format!("[!]issuer {issuer}: its keys are not at hand, its callers get 503\n")).collect();
+    let issuers: String = waiting
+        .iter()
+        .map(|issuer| format!("[!]issuer {issuer}: its keys are not at hand, its callers get 503\n"))
+        .collect();
     let failed = checks.iter().any(|(_, check)| check.is_err());
     let lines: String = checks
         .iter()
@@ -131,6 +185,9 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
     match (failed, verbose) {
         (false, false) => (StatusCode::OK, "ok".into()),
         (false, true) => (StatusCode::OK, format!("{lines}{issuers}readyz check passed\n")),
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{issuers}readyz check failed\n")),
+        (true, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{lines}{issuers}readyz check failed\n"),
+        ),
     }
 }

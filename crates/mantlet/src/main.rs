@@ -20,8 +20,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Mantlet::parse().command {
         Command::Serve(args) => log("info", false).and_then(|()| run(serve_command(args))),
-        Command::Dev(DevArgs { command: Some(DevCommand::Token(args)), data_dir, .. }) => token(&args, data_dir),
-        Command::Dev(args) => log(if args.verbose { "info" } else { "warn" }, true).and_then(|()| run(dev_command(args))),
+        Command::Dev(DevArgs {
+            command: Some(DevCommand::Token(args)),
+            data_dir,
+            ..
+        }) => token(&args, data_dir),
+        Command::Dev(args) => {
+            log(if args.verbose { "info" } else { "warn" }, true).and_then(|()| run(dev_command(args)))
+        }
         Command::Sessions(args) => return sessions(args),
     };
     match done {
@@ -43,7 +49,11 @@ async fn serve_command(args: ServeArgs) -> Result<()> {
 async fn dev_command(args: DevArgs) -> Result<()> {
     let data_dir = args.data_dir.map_or_else(dev::home::default_dir, Ok)?;
     let stop = told_to_stop()?;
-    let options = dev::Options { data_dir, listen: args.listen, sandbox: args.sandbox };
+    let options = dev::Options {
+        data_dir,
+        listen: args.listen,
+        sandbox: args.sandbox,
+    };
     tokio::pin!(stop);
     let dev = tokio::select! {
         dev = dev::prepare(options, Arc::new(SystemClock)) => dev?,
@@ -60,12 +70,17 @@ fn token(args: &TokenArgs, data_dir: Option<std::path::PathBuf>) -> Result<()> {
         TokenOutput::Token => dev::token::Form::Token,
         TokenOutput::ExecCredential => dev::token::Form::ExecCredential,
     };
-    say(&format!("{}\n", dev::token::token(&dir, &args.name, form, SystemClock.now())?))
+    say(&format!(
+        "{}\n",
+        dev::token::token(&dir, &args.name, form, SystemClock.now())?
+    ))
 }
 
 fn sessions(args: mantlet_cli::SessionsArgs) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(mantlet_cli::sessions(args, &mut std::io::stdout())).into(),
+        Ok(runtime) => runtime
+            .block_on(mantlet_cli::sessions(args, &mut std::io::stdout()))
+            .into(),
         Err(error) => {
             complain(&format!("error: {error}"));
             ExitCode::FAILURE
@@ -74,7 +89,10 @@ fn sessions(args: mantlet_cli::SessionsArgs) -> ExitCode {
 }
 
 fn run(work: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// SIGTERM (an orchestrator) or SIGINT (Ctrl-C).
@@ -91,7 +109,9 @@ fn told_to_stop() -> Result<impl Future<Output = ()>> {
 /// Lines for people in `dev`, JSON for machines in `serve`; `RUST_LOG` overrides.
 fn log(level: &str, people: bool) -> Result<()> {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match people {
         true => {
             let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

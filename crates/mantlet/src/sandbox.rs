@@ -81,12 +81,20 @@ impl Sandbox {
     pub async fn start(dir: &Path) -> Result<Self, SandboxFault> {
         let (bed, sources) = bed().await?;
         let mut command = Command::new(&bed);
-        command.args(["up", "--node", "auto", "--install", "--until-stdin-closes", "--src"]).arg(&sources);
+        command
+            .args(["up", "--node", "auto", "--install", "--until-stdin-closes", "--src"])
+            .arg(&sources);
         command.arg("--dir").arg(dir).env("MANTLET_CACHE", cache()?);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         // Ctrl-C is for us: requests that still run want their cluster until they are done.
         command.process_group(0);
-        let failed = |why: String| SandboxFault::Run { program: bed.display().to_string(), why };
+        let failed = |why: String| SandboxFault::Run {
+            program: bed.display().to_string(),
+            why,
+        };
         let mut process = command.spawn().map_err(|e| failed(e.to_string()))?;
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(failed("it has no standard input or output".into()));
@@ -98,7 +106,13 @@ impl Sandbox {
             return Err(SandboxFault::NotUp);
         }
         let endpoint = serde_json::from_str(&line).map_err(|e| failed(format!("it printed no endpoint: {e}")))?;
-        Ok(Self { endpoint, bed, process, stdin, stdout })
+        Ok(Self {
+            endpoint,
+            bed,
+            process,
+            stdin,
+            stdout,
+        })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -123,7 +137,12 @@ impl Sandbox {
 
     /// Ends the cluster and waits until nothing of it is left.
     pub async fn stop(self) {
-        let Self { mut process, stdin, stdout, .. } = self;
+        let Self {
+            mut process,
+            stdin,
+            stdout,
+            ..
+        } = self;
         drop((stdin, stdout));
         let _ = process.wait().await;
     }
@@ -138,7 +157,9 @@ pub fn cache() -> Result<PathBuf, SandboxFault> {
     if let Some(xdg) = folder("XDG_CACHE_HOME").filter(|p| p.is_absolute()) {
         return Ok(xdg.join("mantlet"));
     }
-    std::env::home_dir().map(|home| home.join(".cache/mantlet")).ok_or(SandboxFault::NoCache)
+    std::env::home_dir()
+        .map(|home| home.join(".cache/mantlet"))
+        .ok_or(SandboxFault::NoCache)
 }
 
 /// The paths of `bed` and of the sources that it builds Kubernetes from; both are made if they are not there.
@@ -147,7 +168,10 @@ async fn bed() -> Result<(PathBuf, PathBuf), SandboxFault> {
     let key = key();
     let (sources, bed) = (folder.join(format!("src-{key}")), folder.join(format!("bed-{key}")));
     if !sources.is_dir() {
-        lay_out(&sources).map_err(|source| SandboxFault::Files { path: sources.clone(), source })?;
+        lay_out(&sources).map_err(|source| SandboxFault::Files {
+            path: sources.clone(),
+            source,
+        })?;
     }
     if !bed.is_file() {
         build(&sources, &bed).await?;
@@ -161,12 +185,19 @@ fn key() -> String {
     let mut names: Vec<_> = Sources::iter().collect();
     names.sort();
     for name in names {
-        let hash = Sources::get(&name).map(|file| file.metadata.sha256_hash()).unwrap_or_default();
+        let hash = Sources::get(&name)
+            .map(|file| file.metadata.sha256_hash())
+            .unwrap_or_default();
         sum.update(name.as_bytes());
         sum.update(&[0]);
         sum.update(&hash);
     }
-    sum.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    sum.finish()
+        .as_ref()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A folder that is there is whole: it is filled under another name first.
@@ -189,22 +220,33 @@ async fn build(sources: &Path, bed: &Path) -> Result<(), SandboxFault> {
     check_go().await?;
     let fresh = beside(bed);
     let mut command = go();
-    command.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&fresh).arg("./cmd/bed").current_dir(sources);
+    command
+        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(&fresh)
+        .arg("./cmd/bed")
+        .current_dir(sources);
     run(&mut command).await.map_err(|fault| match fault {
         SandboxFault::Run { why, .. } => SandboxFault::Build(why),
         other => other,
     })?;
-    std::fs::rename(&fresh, bed).map_err(|source| SandboxFault::Files { path: bed.to_owned(), source })
+    std::fs::rename(&fresh, bed).map_err(|source| SandboxFault::Files {
+        path: bed.to_owned(),
+        source,
+    })
 }
 
 async fn check_go() -> Result<(), SandboxFault> {
     let mut command = go();
     command.args(["env", "GOVERSION"]);
-    let said = run(&mut command).await.map_err(|_| SandboxFault::Go { found: "there is none on PATH".into() })?;
+    let said = run(&mut command).await.map_err(|_| SandboxFault::Go {
+        found: "there is none on PATH".into(),
+    })?;
     if minor(said.trim()).is_some_and(|minor| minor >= LEAST_GO) {
         return Ok(());
     }
-    Err(SandboxFault::Go { found: format!("the one on PATH is `{}`", said.trim()) })
+    Err(SandboxFault::Go {
+        found: format!("the one on PATH is `{}`", said.trim()),
+    })
 }
 
 /// 26 of `go1.26.8`; a development version counts as newer than all.
@@ -219,7 +261,11 @@ fn minor(version: &str) -> Option<u32> {
 /// Flags and workspaces of the user's own would build something else than the key says.
 fn go() -> Command {
     let mut command = Command::new("go");
-    command.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off").env("GOTOOLCHAIN", "local");
+    command
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "")
+        .env("GOWORK", "off")
+        .env("GOTOOLCHAIN", "local");
     command
 }
 

@@ -49,7 +49,10 @@ pub enum SeedFault {
 
 /// Applies the story; with a node it waits until the pod `web` runs.
 pub async fn seed(sandbox: &Sandbox) -> Result<Seeded, SeedFault> {
-    let source = Source::File { path: sandbox.endpoint().kubeconfig.clone(), context: None };
+    let source = Source::File {
+        path: sandbox.endpoint().kubeconfig.clone(),
+        context: None,
+    };
     let admin = Client::with(mantlet_kubeconfig::load(source).await?);
     for (path, object) in story() {
         apply(&admin, path, &object).await?;
@@ -58,7 +61,10 @@ pub async fn seed(sandbox: &Sandbox) -> Result<Seeded, SeedFault> {
         // A pod is refused until its namespace's default ServiceAccount has been made.
         until(&admin, "/api/v1/namespaces/test/serviceaccounts/default", |_| true).await?;
         apply(&admin, "/api/v1/namespaces/test/pods/web", &web()).await?;
-        until(&admin, "/api/v1/namespaces/test/pods/web", |pod| pod["status"]["phase"] == "Running").await?;
+        until(&admin, "/api/v1/namespaces/test/pods/web", |pod| {
+            pod["status"]["phase"] == "Running"
+        })
+        .await?;
     }
     let kube_system = until(&admin, "/api/v1/namespaces/kube-system", |_| true).await?;
     let cluster_uid = kube_system["metadata"]["uid"].as_str().map(str::to_owned);
@@ -79,7 +85,11 @@ fn story() -> Vec<(&'static str, Value)> {
 }
 
 fn namespaces(all: &mut Vec<(&'static str, Value)>) {
-    for path in ["/api/v1/namespaces/test", "/api/v1/namespaces/prod", "/api/v1/namespaces/mantlet-agents"] {
+    for path in [
+        "/api/v1/namespaces/test",
+        "/api/v1/namespaces/prod",
+        "/api/v1/namespaces/mantlet-agents",
+    ] {
         all.push((path, json!({ "apiVersion": "v1", "kind": "Namespace" })));
     }
 }
@@ -92,7 +102,10 @@ fn people_and_agents(all: &mut Vec<(&'static str, Value)>) {
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "automountServiceAccountToken": false }),
     ));
     let coder = json!({ "kind": "ServiceAccount", "namespace": AGENTS, "name": "coder" });
-    all.push(("/apis/rbac.authorization.k8s.io/v1/namespaces/test/rolebindings/coder", binding("RoleBinding", "edit", coder)));
+    all.push((
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/test/rolebindings/coder",
+        binding("RoleBinding", "edit", coder),
+    ));
     all.push((
         "/apis/rbac.authorization.k8s.io/v1/namespaces/test/rolebindings/developer",
         binding("RoleBinding", "edit", subject("User", "developer")),
@@ -140,7 +153,10 @@ fn gateway(all: &mut Vec<(&'static str, Value)>) {
     ));
     let mut bound = binding("RoleBinding", GATEWAY, subject("User", GATEWAY));
     bound["roleRef"]["kind"] = "Role".into();
-    all.push(("/apis/rbac.authorization.k8s.io/v1/namespaces/mantlet-agents/rolebindings/mantlet-gateway", bound));
+    all.push((
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/mantlet-agents/rolebindings/mantlet-gateway",
+        bound,
+    ));
 }
 
 fn things_to_look_at(all: &mut Vec<(&'static str, Value)>) {
@@ -187,8 +203,18 @@ fn subject(kind: &str, name: &str) -> Value {
 async fn apply(admin: &Client, path: &str, object: &Value) -> Result<(), SeedFault> {
     let body = Bytes::from(placed(path, object.clone()).to_string());
     let query = format!("{path}?fieldManager=mantlet-dev&force=true");
-    let refused = |source| SeedFault::Refused { path: path.to_owned(), source };
-    let answer = admin.send(Method::PATCH, &query, AS_JSON, Some(("application/apply-patch+yaml", body))).await;
+    let refused = |source| SeedFault::Refused {
+        path: path.to_owned(),
+        source,
+    };
+    let answer = admin
+        .send(
+            Method::PATCH,
+            &query,
+            AS_JSON,
+            Some(("application/apply-patch+yaml", body)),
+        )
+        .await;
     answer.map_err(refused)?.whole().await.map(|_| ()).map_err(refused)
 }
 
@@ -214,12 +240,19 @@ async fn until(admin: &Client, path: &str, fits: impl Fn(&Value) -> bool) -> Res
                     }
                 }
                 Err(ClientFault::Refused { status, .. }) if status == http::StatusCode::NOT_FOUND => {}
-                Err(source) => return Err(SeedFault::Refused { path: path.to_owned(), source }),
+                Err(source) => {
+                    return Err(SeedFault::Refused {
+                        path: path.to_owned(),
+                        source,
+                    });
+                }
             }
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(SeedFault::Late { what: path.to_owned() }))
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| Err(SeedFault::Late { what: path.to_owned() }))
 }
 
 #[cfg(test)]
@@ -232,7 +265,9 @@ mod tests {
             let placed = placed(path, object);
             let name = path.rsplit('/').next().unwrap();
             assert_eq!(placed["metadata"]["name"], name);
-            let cluster_wide = ["Namespace", "ClusterRole", "ClusterRoleBinding"].map(Value::from).contains(&placed["kind"]);
+            let cluster_wide = ["Namespace", "ClusterRole", "ClusterRoleBinding"]
+                .map(Value::from)
+                .contains(&placed["kind"]);
             assert_eq!(placed["metadata"]["namespace"].is_null(), cluster_wide, "{path}");
         }
     }
@@ -247,7 +282,10 @@ mod tests {
         assert_eq!(impersonates.len(), 4);
         for rule in impersonates {
             let extra = rule["resources"][0] == "userextras/mantlet.dev/session";
-            assert!(extra || rule["resourceNames"].as_array().is_some_and(|n| !n.is_empty()), "{rule}");
+            assert!(
+                extra || rule["resourceNames"].as_array().is_some_and(|n| !n.is_empty()),
+                "{rule}"
+            );
         }
     }
 }

@@ -37,15 +37,25 @@ pub struct Bound {
 pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Bound> {
     mantlet_core::identity::token::self_test().context("the cryptography of this build does not work")?;
     let tasks = Tasks::default();
-    let store = Arc::new(Store::open(store_config(&config), clock.clone()).await.context("cannot open the store")?);
+    let store = Arc::new(
+        Store::open(store_config(&config), clock.clone())
+            .await
+            .context("cannot open the store")?,
+    );
     let mut clusters = Vec::new();
     let mut default = None;
     for written in &config.clusters {
-        let credential = mantlet_kubeconfig::load(written.source.clone()).await.with_context(|| format!("cluster `{}`", written.name))?;
+        let credential = mantlet_kubeconfig::load(written.source.clone())
+            .await
+            .with_context(|| format!("cluster `{}`", written.name))?;
         let pinned = match &written.uid {
             Some(uid) => Some(uid.clone()),
             // Pinned at first use: the record says which cluster this name meant.
-            None => store.index.cluster_uid(&written.name).await.context("cannot read the index")?,
+            None => store
+                .index
+                .cluster_uid(&written.name)
+                .await
+                .context("cannot read the index")?,
         };
         let cluster = Arc::new(Cluster::new(&written.name, pinned, credential, &tasks));
         if written.default {
@@ -55,7 +65,8 @@ pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Bound> {
     }
     let listener = listen(config.listen.address).await?;
     let telemetry = listen(config.telemetry).await?;
-    let tls = accept::tls(Arc::new(OneCertificate(config.listen.tls.certified.clone()))).context("cannot set up TLS")?;
+    let tls =
+        accept::tls(Arc::new(OneCertificate(config.listen.tls.certified.clone()))).context("cannot set up TLS")?;
     let gateway = Arc::new(Gateway {
         desk: Desk::new(store.clone(), clock.clone()),
         authenticator: Authenticator::new(config.issuers, clock.clone()).map_err(|faults| self::faults(&faults))?,
@@ -67,12 +78,20 @@ pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Bound> {
         clusters,
         default,
     });
-    Ok(Bound { gateway, listener, telemetry, tls })
+    Ok(Bound {
+        gateway,
+        listener,
+        telemetry,
+        tls,
+    })
 }
 
 impl std::fmt::Debug for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bound").field("listener", &self.listener).field("telemetry", &self.telemetry).finish_non_exhaustive()
+        f.debug_struct("Bound")
+            .field("listener", &self.listener)
+            .field("telemetry", &self.telemetry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +114,12 @@ impl Bound {
 
     /// Serves until `stop` resolves, then drains: no new connections, streams end, writes come back, the journal is closed.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Bound { gateway, listener, telemetry: operators, tls } = self;
+        let Bound {
+            gateway,
+            listener,
+            telemetry: operators,
+            tls,
+        } = self;
         let keys = gateway.clone();
         gateway.tasks.pump("issuer keys", async move {
             tokio::select! {
@@ -103,9 +127,13 @@ impl Bound {
                 () = keys.tasks.closing() => {}
             }
         });
-        gateway.tasks.pump("telemetry", telemetry::listen(operators, gateway.clone()));
+        gateway
+            .tasks
+            .pump("telemetry", telemetry::listen(operators, gateway.clone()));
         gateway.tasks.pump("identify", keep_identifying(gateway.clone()));
-        gateway.tasks.pump("listener", accept::listen(listener, tls, gateway.clone()));
+        gateway
+            .tasks
+            .pump("listener", accept::listen(listener, tls, gateway.clone()));
         stop.await;
         tracing::info!("draining");
         let left = gateway.tasks.drain(DRAIN).await;
@@ -125,7 +153,11 @@ pub fn faults<F: std::fmt::Display>(faults: &[F]) -> anyhow::Error {
 async fn keep_identifying(gateway: Arc<Gateway>) {
     for cluster in gateway.clusters.clone() {
         while let Err(error) = identify(&cluster).await {
-            tracing::warn!(cluster = cluster.name(), error = format!("{error:#}"), "the cluster has not said who it is; its requests are refused");
+            tracing::warn!(
+                cluster = cluster.name(),
+                error = format!("{error:#}"),
+                "the cluster has not said who it is; its requests are refused"
+            );
             tokio::select! {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
                 () = gateway.tasks.closing() => return,
@@ -137,12 +169,17 @@ async fn keep_identifying(gateway: Arc<Gateway>) {
 async fn identify(cluster: &Cluster) -> Result<()> {
     match cluster.identify().await {
         Ok(_) => Ok(()),
-        Err(why) => bail!("cluster `{}`: {why}\nhint: if it was replaced on purpose, set its `uid` in the configuration", cluster.name()),
+        Err(why) => bail!(
+            "cluster `{}`: {why}\nhint: if it was replaced on purpose, set its `uid` in the configuration",
+            cluster.name()
+        ),
     }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 fn store_config(config: &Config) -> StoreConfig {

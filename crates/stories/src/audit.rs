@@ -22,18 +22,28 @@ pub struct Logged {
 
 /// Everything in the log that came through a gateway: it impersonates, and says which session.
 pub fn through_gateway(log: &Path) -> BTreeMap<String, Logged> {
-    entries(log).filter(|e| session(e).is_some()).map(|e| (e.audit_id.clone(), e)).collect()
+    entries(log)
+        .filter(|e| session(e).is_some())
+        .map(|e| (e.audit_id.clone(), e))
+        .collect()
 }
 
 pub fn entries(log: &Path) -> impl Iterator<Item = Logged> {
     let text = std::fs::read_to_string(log).expect("the audit log can be read");
     let complete = text.rfind('\n').map_or(0, |end| end + 1);
-    let lines: Vec<Logged> = text[..complete].lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<Logged> = text[..complete]
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     lines.into_iter()
 }
 
 /// The session that a logged request carries as an impersonation extra.
 pub fn session(entry: &Logged) -> Option<String> {
-    let extra = entry.impersonated_user.as_ref()?.get("extra")?.get("mantlet.dev/session")?;
+    let extra = entry
+        .impersonated_user
+        .as_ref()?
+        .get("extra")?
+        .get("mantlet.dev/session")?;
     Some(extra.get(0)?.as_str()?.to_owned())
 }

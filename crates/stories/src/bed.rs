@@ -32,9 +32,18 @@ fn find() -> Option<Bed> {
         return Some(serde_json::from_str(&line).expect("MANTLET_BED holds the line that `bed up` printed"));
     }
     if let Some(kubeconfig) = std::env::var_os("MANTLET_TEST_KUBECONFIG") {
-        return Some(Bed { kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), audit_log: None, node: true, node_reason: String::new() });
+        return Some(Bed {
+            kubeconfig: kubeconfig.into(),
+            kubectl: "kubectl".into(),
+            audit_log: None,
+            node: true,
+            node_reason: String::new(),
+        });
     }
-    assert!(std::env::var_os("CI").is_none(), "no cluster: in CI, stories are run by `cargo xtask test`, which starts one");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "no cluster: in CI, stories are run by `cargo xtask test`, which starts one"
+    );
     eprintln!("skipped: no cluster here; run `cargo xtask stories`, or name one with MANTLET_TEST_KUBECONFIG");
     None
 }

@@ -27,12 +27,21 @@ impl Said {
 
 /// Runs a line of bash with `kubectl` on the PATH, in `dir`, as whoever `kubeconfig` says.
 pub fn bash(bed: &Bed, kubeconfig: &Path, dir: &Path, line: &str) -> Said {
-    command(bed, kubeconfig, dir, line).output().map(said).expect("bash runs")
+    command(bed, kubeconfig, dir, line)
+        .output()
+        .map(said)
+        .expect("bash runs")
 }
 
 /// The same, left running; killed when dropped.
 pub fn bash_running(bed: &Bed, kubeconfig: &Path, dir: &Path, line: &str) -> Running {
-    Running(command(bed, kubeconfig, dir, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash runs"))
+    Running(
+        command(bed, kubeconfig, dir, line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bash runs"),
+    )
 }
 
 #[derive(Debug)]
@@ -54,7 +63,14 @@ fn command(bed: &Bed, kubeconfig: &Path, dir: &Path, line: &str) -> Command {
         path = joined;
     }
     let mut command = Command::new("bash");
-    command.arg("-c").arg(line).current_dir(dir).env("PATH", path).env("KUBECONFIG", kubeconfig).env("HOME", dir).stdin(Stdio::null());
+    command
+        .arg("-c")
+        .arg(line)
+        .current_dir(dir)
+        .env("PATH", path)
+        .env("KUBECONFIG", kubeconfig)
+        .env("HOME", dir)
+        .stdin(Stdio::null());
     command.env_remove("MANTLET_BED");
     command
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mantlet::dev::Issuers;
 use mantlet::dev::ca::Certificates;
 use mantlet::dev::files::{AUDIENCE, Scene};
 use mantlet::dev::home::Home;
@@ -14,11 +15,11 @@ use mantlet::dev::issuer::{DevIssuer, Identity};
 use mantlet::serve;
 use mantlet_api::gate::SessionEvent;
 use mantlet_core::identity::Population;
+use mantlet_core::law::Epoch;
 use mantlet_core::time::{Clock, Timestamp};
 use mantlet_gateway::Gateway;
-use mantlet_store::HandClock;
+use mantlet_store::{HandClock, Visible};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::Bed;
@@ -34,8 +35,10 @@ pub struct World {
     pub bed: Bed,
     pub dir: PathBuf,
     pub authority: PathBuf,
-    people: Arc<DevIssuer>,
-    agents: Arc<DevIssuer>,
+    people: DevIssuer,
+    agents: DevIssuer,
+    // Held: the data directory is this process's.
+    _home: Home,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
 }
@@ -43,42 +46,63 @@ pub struct World {
 impl World {
     /// A gateway with the guardrails and `policies` (YAML of Agents and Policies; `CLUSTER` and `PEOPLE` are filled in).
     pub async fn start(bed: &Bed, name: &str, policies: &str) -> Self {
-        let clock = Arc::new(HandClock::new(real_now()));
+        let clock = Arc::new(HandClock::at(real_now()));
         let dir = std::env::temp_dir().join(format!("mantlet-story-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let home = Home::open(&dir).expect("a data directory");
         let certificates = Certificates::open(home.dir(), clock.now()).expect("certificates");
-        let (people, people_at) = issuer(&home, "people").await;
-        let (agents, agents_at) = issuer(&home, "agents").await;
+        let issuers = Issuers::open(&home, &certificates).await.expect("issuers");
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (people_url, agents_url) = (issuers.people.url().to_owned(), issuers.agents.url().to_owned());
         let scene = Scene {
             home: &home,
             certificates: &certificates,
             address: any,
             telemetry: any,
-            people: people.url(),
-            agents: agents.url(),
+            people: &people_url,
+            agents: &agents_url,
             cluster: "bed",
             cluster_kubeconfig: &bed.kubeconfig,
         };
-        let policies = policies.replace("CLUSTER", "bed").replace("PEOPLE", people.url());
-        let config = scene.write(&[("guardrails.yaml", mantlet::dev::GUARDRAILS), ("story.yaml", &policies)]).expect("files");
-        let config = mantlet::config::load(&config).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let policies = policies.replace("CLUSTER", "bed").replace("PEOPLE", &people_url);
+        let config = scene
+            .write(&[("guardrails.yaml", mantlet::dev::GUARDRAILS), ("story.yaml", &policies)])
+            .expect("files");
+        let config = mantlet::config::load(&config, Epoch::new(1)).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let bound = serve::bind(config, clock.clone()).await.expect("a gateway");
         let gateway = bound.gateway.clone();
-        let (address, telemetry) = (bound.address().expect("bound"), bound.telemetry_address().expect("bound"));
-        for (issuer, listener) in [(&people, people_at), (&agents, agents_at)] {
-            let tls = serve::tls_of(&certificates).expect("tls");
-            let issuer = issuer.clone();
-            tokio::spawn(async move { issuer.serve(listener, tls).await });
-        }
+        let (address, telemetry) = (
+            bound.address().expect("bound"),
+            bound.telemetry_address().expect("bound"),
+        );
+        issuers.serve(&gateway.tasks);
+        let mint = |name| DevIssuer::load(home.dir(), name).expect("an issuer");
+        let (people, agents) = (mint("people"), mint("agents"));
         bound.identify().await.expect("the cluster says who it is");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
-            bound.serve(async { let _ = stopped.await; }).await.expect("it serves");
+            bound
+                .serve(async {
+                    let _ = stopped.await;
+                })
+                .await
+                .expect("it serves");
         });
         let authority = certificates.authority.clone();
-        Self { gateway, clock, address, telemetry, bed: bed.clone(), dir, authority, people, agents, stop: Some(stop), served: Some(served) }
+        Self {
+            gateway,
+            clock,
+            address,
+            telemetry,
+            bed: bed.clone(),
+            dir,
+            authority,
+            people,
+            agents,
+            _home: home,
+            stop: Some(stop),
+            served: Some(served),
+        }
     }
 
     /// A token for somebody, good for an hour of the world's clock.
@@ -87,8 +111,15 @@ impl World {
             Population::People => &self.people,
             Population::Agents => &self.agents,
         };
-        let identity = Identity { subject: subject.into(), groups: groups.iter().map(|g| (*g).into()).collect(), ..Identity::default() };
-        issuer.mint(&identity, AUDIENCE, self.clock.now(), Duration::from_secs(3600)).expect("a token").token
+        let identity = Identity {
+            subject: subject.into(),
+            groups: groups.iter().map(|g| (*g).into()).collect(),
+            ..Identity::default()
+        };
+        issuer
+            .mint(&identity, AUDIENCE, self.clock.now(), Duration::from_secs(3600))
+            .expect("a token")
+            .token
     }
 
     /// A kubeconfig through the gateway.
@@ -112,7 +143,9 @@ impl World {
 
     pub async fn run_in(&self, kubeconfig: &Path, dir: &Path, line: &str) -> Said {
         let (bed, kubeconfig, dir, line) = (self.bed.clone(), kubeconfig.to_owned(), dir.to_owned(), line.to_owned());
-        tokio::task::spawn_blocking(move || kubectl::bash(&bed, &kubeconfig, &dir, &line)).await.expect("it ran")
+        tokio::task::spawn_blocking(move || kubectl::bash(&bed, &kubeconfig, &dir, &line))
+            .await
+            .expect("it ran")
     }
 
     /// kubectl past the gateway, as the bed's administrator.
@@ -123,7 +156,22 @@ impl World {
     /// Every event so far, in the index.
     pub async fn events(&self) -> Vec<SessionEvent> {
         self.gateway.store.index.flush().await.expect("the index follows");
-        self.gateway.store.index.all_events().await.expect("events")
+        let mut all = Vec::new();
+        let mut next = None;
+        loop {
+            let page = self
+                .gateway
+                .store
+                .index
+                .events(&Visible::Everything, None, None, next.as_deref())
+                .await
+                .expect("events");
+            all.extend(page.items);
+            next = page.r#continue;
+            if next.is_none() {
+                return all;
+            }
+        }
     }
 
     /// Ends the gateway as SIGTERM would, and gives back what it wrote.
@@ -138,13 +186,9 @@ impl World {
     }
 }
 
-async fn issuer(home: &Home, population: &str) -> (Arc<DevIssuer>, TcpListener) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let url = format!("https://{}", listener.local_addr().expect("bound"));
-    (Arc::new(DevIssuer::open(&home.path(population), &url).expect("an issuer")), listener)
-}
-
 fn real_now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
     Timestamp::from_micros(since.as_micros() as i64)
 }

@@ -35,13 +35,23 @@ impl RawRequest {
     pub(crate) fn split(self) -> Ask {
         let (parts, body) = self.request.into_parts();
         let (cluster, path) = cluster_of(parts.uri.path());
-        Ask { body: Some(body), peer: self.peer, cluster, path, parts }
+        Ask {
+            body: Some(body),
+            peer: self.peer,
+            cluster,
+            path,
+            parts,
+        }
     }
 }
 
 impl Ask {
     pub(crate) fn user_agent(&self) -> &str {
-        self.parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default()
+        self.parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// Path and query as they came, for the record.
@@ -54,7 +64,10 @@ impl Ask {
 
     pub(crate) fn relayed_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let harmless = |v: &&HeaderValue| v.len() <= RELAYED_BYTES && v.to_str().is_ok();
-        RELAYED.iter().filter_map(|name| Some((name.clone(), self.parts.headers.get(name).filter(harmless)?.clone()))).collect()
+        RELAYED
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.parts.headers.get(name).filter(harmless)?.clone())))
+            .collect()
     }
 }
 
@@ -74,7 +87,10 @@ mod tests {
 
     #[test]
     fn a_prefix_names_the_cluster_and_is_cut_off() {
-        assert_eq!(cluster_of("/clusters/prod/api/v1/pods"), (Some("prod".into()), "/api/v1/pods".into()));
+        assert_eq!(
+            cluster_of("/clusters/prod/api/v1/pods"),
+            (Some("prod".into()), "/api/v1/pods".into())
+        );
         assert_eq!(cluster_of("/clusters/prod"), (Some("prod".into()), "/".into()));
         assert_eq!(cluster_of("/api/v1/pods"), (None, "/api/v1/pods".into()));
         assert_eq!(cluster_of("/clusters/a%2Fb/api"), (Some("a%2Fb".into()), "/api".into()));

@@ -28,7 +28,10 @@ pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
     let accept = texts(&ask.parts.headers, ACCEPT)?;
     let content_type = one(&ask.parts.headers, CONTENT_TYPE)?;
     if one(&ask.parts.headers, CONTENT_ENCODING)?.is_some_and(|e| e != "identity") {
-        return Err(unreadable(UnreadableStatus::UnsupportedMediaType, "the API server reads no compressed bodies: send it without Content-Encoding"));
+        return Err(unreadable(
+            UnreadableStatus::UnsupportedMediaType,
+            "the API server reads no compressed bodies: send it without Content-Encoding",
+        ));
     }
     let head = Head {
         method: ask.parts.method.as_str(),
@@ -50,7 +53,9 @@ pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
 
 /// What was masked on its way out would overwrite the value on its way back (`get -o yaml | apply`).
 fn refuse_placeholders(action: &Action) -> Result<(), Refusal> {
-    let Some(Err(fields)) = action.body().map(guard::placeholders) else { return Ok(()) };
+    let Some(Err(fields)) = action.body().map(guard::placeholders) else {
+        return Ok(());
+    };
     let fields = fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Err(unreadable(
         UnreadableStatus::Unprocessable,
@@ -63,11 +68,15 @@ fn refuse_placeholders(action: &Action) -> Result<(), Refusal> {
 async fn read(body: Incoming) -> Result<Option<Bytes>, Refusal> {
     match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await {
         Ok(Ok(all)) => Ok(Some(all.to_bytes()).filter(|b| !b.is_empty())),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => {
-            Err(unreadable(UnreadableStatus::TooLarge, "the body is larger than 3 MiB, the most that an API server takes"))
-        }
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(unreadable(
+            UnreadableStatus::TooLarge,
+            "the body is larger than 3 MiB, the most that an API server takes",
+        )),
         Ok(Err(_)) => Err(unreadable(UnreadableStatus::BadRequest, "the body broke off")),
-        Err(_) => Err(unreadable(UnreadableStatus::BadRequest, "the body did not arrive within 60 s")),
+        Err(_) => Err(unreadable(
+            UnreadableStatus::BadRequest,
+            "the body did not arrive within 60 s",
+        )),
     }
 }
 
@@ -84,11 +93,18 @@ fn refuse_impersonation(headers: &HeaderMap) -> Result<(), Refusal> {
 // apiserver httpstream.IsUpgradeRequest looks for "upgrade" anywhere in Connection; whoever could be taken for an upgrade is one here.
 fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
-        || headers.get_all(CONNECTION).iter().any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("upgrade")))
+        || headers
+            .get_all(CONNECTION)
+            .iter()
+            .any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("upgrade")))
 }
 
 fn texts(headers: &HeaderMap, name: http::HeaderName) -> Result<Vec<&str>, Refusal> {
-    headers.get_all(&name).iter().map(|v| v.to_str().map_err(|_| not_text(&name))).collect()
+    headers
+        .get_all(&name)
+        .iter()
+        .map(|v| v.to_str().map_err(|_| not_text(&name)))
+        .collect()
 }
 
 fn one(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, Refusal> {
@@ -96,14 +112,23 @@ fn one(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, Refu
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
         (Some(v), None) => v.to_str().map(Some).map_err(|_| not_text(&name)),
-        (Some(_), Some(_)) => Err(unreadable(UnreadableStatus::BadRequest, &format!("the header {name} is there twice"))),
+        (Some(_), Some(_)) => Err(unreadable(
+            UnreadableStatus::BadRequest,
+            &format!("the header {name} is there twice"),
+        )),
     }
 }
 
 fn not_text(name: &http::HeaderName) -> Refusal {
-    unreadable(UnreadableStatus::BadRequest, &format!("the header {name} is not plain text"))
+    unreadable(
+        UnreadableStatus::BadRequest,
+        &format!("the header {name} is not plain text"),
+    )
 }
 
 fn unreadable(status: UnreadableStatus, message: &str) -> Refusal {
-    Refusal::NotUnderstood(Unreadable { status, message: message.to_owned() })
+    Refusal::NotUnderstood(Unreadable {
+        status,
+        message: message.to_owned(),
+    })
 }

@@ -21,7 +21,9 @@ pub(crate) async fn look_up(lookups: Lookups, entry: &mut Entry, cluster: &Clust
     let session = entry.session().map(ToOwned::to_owned);
     let mut learned = Vec::new();
     for lookup in &lookups {
-        let Some(id) = entry.looks_up(name(lookup.kind())) else { continue };
+        let Some(id) = entry.looks_up(name(lookup.kind())) else {
+            continue;
+        };
         let came = cluster.look_up(lookup, id.as_str(), session.as_deref()).await;
         if let Ok((code, _)) = &came {
             entry.found(&id, code.as_u16());
@@ -42,10 +44,17 @@ fn fact(came: Result<(StatusCode, Value), Unreached>, hint: Hint) -> Fact<Arc<Ma
     match came {
         Ok((code, object)) if code.is_success() => Fact::Known(Arc::new(mask::value(object, hint))),
         // The gateway's own credential was refused; that says nothing about the caller's request.
-        Ok((StatusCode::UNAUTHORIZED, _)) => Fact::Failed("the cluster does not accept the gateway's credential".into()),
+        Ok((StatusCode::UNAUTHORIZED, _)) => {
+            Fact::Failed("the cluster does not accept the gateway's credential".into())
+        }
         // Too busy, or out of order: the request itself may fare better.
-        Ok((code, _)) if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS => Fact::Failed(format!("the dry-run was answered {code}")),
-        Ok((code, status)) => Fact::Refused { code: code.as_u16(), status: Arc::new(refusal(status, hint)) },
+        Ok((code, _)) if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS => {
+            Fact::Failed(format!("the dry-run was answered {code}"))
+        }
+        Ok((code, status)) => Fact::Refused {
+            code: code.as_u16(),
+            status: Arc::new(refusal(status, hint)),
+        },
         Err(why) => Fact::Failed(why.to_string()),
     }
 }

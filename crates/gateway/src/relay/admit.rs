@@ -36,15 +36,29 @@ pub struct Refused {
 /// # Cancel safety
 /// Nothing was sent; dropping it closes the entry as abandoned.
 // INVARIANT: a change is on disk before it is forwarded. A read's entry follows within 5 ms.
-pub(crate) async fn admit(permit: Permit, mut entry: Entry, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Pass, Refused> {
+pub(crate) async fn admit(
+    permit: Permit,
+    mut entry: Entry,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Result<Pass, Refused> {
     entry.open();
     if let Effect::Changes = permit.action().effect()
         && let Err(why) = entry.durable().await
     {
-        return Err(Refused { entry, why: Refusal::NotRecorded(why) });
+        return Err(Refused {
+            entry,
+            why: Refusal::NotRecorded(why),
+        });
     }
     let session = entry.session().unwrap_or_default().to_owned();
-    Ok(Pass { permit, entry, session, headers, code: 0, reason: String::new() })
+    Ok(Pass {
+        permit,
+        entry,
+        session,
+        headers,
+        code: 0,
+        reason: String::new(),
+    })
 }
 
 impl Pass {
@@ -95,7 +109,10 @@ impl Pass {
     }
 
     pub(crate) fn close(self) {
-        self.entry.close(Outcome::Answered { code: self.code, reason: self.reason });
+        self.entry.close(Outcome::Answered {
+            code: self.code,
+            reason: self.reason,
+        });
     }
 
     /// The client left before the end of the answer.
@@ -104,7 +121,10 @@ impl Pass {
     }
 
     pub(crate) fn cut(self, cut: Cut) {
-        self.entry.close(Outcome::Cut { code: self.code, why: cut.as_str().to_owned() });
+        self.entry.close(Outcome::Cut {
+            code: self.code,
+            why: cut.as_str().to_owned(),
+        });
     }
 
     pub(crate) fn refuse(self, why: Refusal) -> Refused {

@@ -26,12 +26,25 @@ pub(crate) async fn amend(shown: Shown) -> Result<Shown, Refused> {
         },
         Target::Path(_) | Target::Resource(_) => return Ok(shown),
     };
-    let Shown { pass, code, headers, body } = shown;
-    let Some(mut document) = whole(body).await.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+    let Shown {
+        pass,
+        code,
+        headers,
+        body,
+    } = shown;
+    let Some(mut document) = whole(body)
+        .await
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+    else {
         return Err(pass.refuse(Refusal::NotMasked("discovery is no JSON, or larger than 16 MiB".into())));
     };
     merge(&mut document);
-    Ok(Shown { pass, code, headers, body: Body::Whole(Bytes::from(document.to_string())) })
+    Ok(Shown {
+        pass,
+        code,
+        headers,
+        body: Body::Whole(Bytes::from(document.to_string())),
+    })
 }
 
 /// The virtual API: same road, same proofs, no cluster.
@@ -40,17 +53,40 @@ pub(crate) async fn desk(mut pass: Pass, desk: &Desk, law: &Law, cluster: &Clust
         return Err(pass.refuse(Refusal::Fault));
     };
     let roles = law.roles(pass.caller().verified(), cluster.name());
-    let answer = desk.answer(&Visitor { caller: pass.caller(), roles, cluster: known }, pass.action()).await;
+    let answer = desk
+        .answer(
+            &Visitor {
+                caller: pass.caller(),
+                roles,
+                cluster: known,
+            },
+            pass.action(),
+        )
+        .await;
     pass.answered(answer.code);
     pass.because(&answer.reason);
     let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::new();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static(answer.content_type),
+    );
     let body = match answer.body {
         AnswerBody::Whole(bytes) => Body::Whole(bytes),
-        AnswerBody::Stream(pipe, feed) => Body::Begun(Bytes::new(), Source::Desk { pipe, feed: Some(feed.into_future()) }),
+        AnswerBody::Stream(pipe, feed) => Body::Begun(
+            Bytes::new(),
+            Source::Desk {
+                pipe,
+                feed: Some(feed.into_future()),
+            },
+        ),
     };
-    Ok(Shown { pass, code, headers, body })
+    Ok(Shown {
+        pass,
+        code,
+        headers,
+        body,
+    })
 }
 
 async fn whole(body: Body) -> Option<Bytes> {

@@ -47,9 +47,16 @@ pub(crate) enum Source {
     /// As it comes: logs, discovery.
     Verbatim { incoming: Incoming, _place: Place },
     /// Through the rewriter; None once it has ended.
-    Masked { incoming: Incoming, _place: Place, rewriter: Option<Box<Rewriter>> },
+    Masked {
+        incoming: Incoming,
+        _place: Place,
+        rewriter: Option<Box<Rewriter>>,
+    },
     /// From the virtual API, which holds masked values only. Reading it drives what feeds it.
-    Desk { pipe: mpsc::Receiver<Bytes>, feed: Option<Pin<Box<dyn Future<Output = ()> + Send>>> },
+    Desk {
+        pipe: mpsc::Receiver<Bytes>,
+        feed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    },
 }
 
 impl std::fmt::Debug for Source {
@@ -64,18 +71,26 @@ impl std::fmt::Debug for Source {
 
 /// Masks the answer, or refuses it.
 pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown, Refused> {
-    let Forwarded { pass, arrived: Arrived { response, place } } = forwarded;
+    let Forwarded {
+        pass,
+        arrived: Arrived { response, place },
+    } = forwarded;
     let (parts, incoming) = response.into_parts();
     if parts.status == StatusCode::UNAUTHORIZED {
         // It is the gateway's credential that was refused, not the caller's: theirs never went there.
         return Err(pass.refuse(Refusal::NotAccepted));
     }
     if parts.headers.contains_key(CONTENT_ENCODING) {
-        return Err(pass.refuse(Refusal::NotMasked("the answer is encoded although identity was asked for".into())));
+        return Err(pass.refuse(Refusal::NotMasked(
+            "the answer is encoded although identity was asked for".into(),
+        )));
     }
     let media = media_type(&parts.headers);
     let source = match (pass.action().answer(), media.as_str()) {
-        (Answer::Verbatim, _) => Source::Verbatim { incoming, _place: place },
+        (Answer::Verbatim, _) => Source::Verbatim {
+            incoming,
+            _place: place,
+        },
         // What the mux says before any handler does: `404 page not found`.
         (Answer::Masked { .. }, "text/plain") if parts.status.is_client_error() || parts.status.is_server_error() => {
             return plain_error(pass, parts, incoming).await;
@@ -83,18 +98,36 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
         (Answer::Masked { secret: true }, "application/json") if parts.status.is_client_error() => {
             return secret_error(pass, parts, incoming).await;
         }
-        (Answer::Masked { secret }, "application/json") => {
-            Source::Masked { incoming, _place: place, rewriter: Some(Box::new(Rewriter::new(masker, if secret { Hint::Secrets } else { Hint::Other }))) }
-        }
+        (Answer::Masked { secret }, "application/json") => Source::Masked {
+            incoming,
+            _place: place,
+            rewriter: Some(Box::new(Rewriter::new(
+                masker,
+                if secret { Hint::Secrets } else { Hint::Other },
+            ))),
+        },
         (Answer::Masked { .. }, other) => {
             return Err(pass.refuse(Refusal::NotMasked(format!("the answer came as `{other}`"))));
         }
     };
-    let body = if pass.action().options().endless { Ok(Body::Begun(Bytes::new(), source)) } else { hold(source).await };
+    let body = if pass.action().options().endless {
+        Ok(Body::Begun(Bytes::new(), source))
+    } else {
+        hold(source).await
+    };
     match body {
-        Ok(body) => Ok(Shown { pass, code: parts.status, headers: parts.headers, body }),
-        Err(Cut::Unmaskable) => Err(pass.refuse(Refusal::NotMasked("the answer is not the JSON that it says it is".into()))),
-        Err(cut @ (Cut::TokenEnded | Cut::Drained | Cut::Stalled | Cut::Broken)) => Err(pass.refuse(Refusal::NotMasked(format!("the answer ended early: {}", cut.as_str())))),
+        Ok(body) => Ok(Shown {
+            pass,
+            code: parts.status,
+            headers: parts.headers,
+            body,
+        }),
+        Err(Cut::Unmaskable) => Err(pass.refuse(Refusal::NotMasked(
+            "the answer is not the JSON that it says it is".into(),
+        ))),
+        Err(cut @ (Cut::TokenEnded | Cut::Drained | Cut::Stalled | Cut::Broken)) => {
+            Err(pass.refuse(Refusal::NotMasked(format!("the answer ended early: {}", cut.as_str()))))
+        }
     }
 }
 
@@ -138,7 +171,10 @@ impl Source {
     }
 }
 
-async fn fed(pipe: &mut mpsc::Receiver<Bytes>, feed: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) -> Option<Bytes> {
+async fn fed(
+    pipe: &mut mpsc::Receiver<Bytes>,
+    feed: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+) -> Option<Bytes> {
     loop {
         let Some(running) = feed else { return pipe.recv().await };
         tokio::select! {
@@ -168,7 +204,12 @@ async fn plain_error(pass: Pass, parts: http::response::Parts, incoming: Incomin
         return Err(pass.refuse(Refusal::NotMasked("the error text did not come whole".into())));
     };
     let text = mantlet_core::mask::text(&String::from_utf8_lossy(&bytes));
-    Ok(Shown { pass, code: parts.status, headers: parts.headers, body: Body::Whole(Bytes::from(text.to_string())) })
+    Ok(Shown {
+        pass,
+        code: parts.status,
+        headers: parts.headers,
+        body: Body::Whole(Bytes::from(text.to_string())),
+    })
 }
 
 /// A 422 quotes the patched object, data and all (apiserver `endpoints/handlers/patch.go`): of errors about Secrets only the shape is kept.
@@ -180,17 +221,29 @@ async fn secret_error(pass: Pass, parts: http::response::Parts, incoming: Incomi
     match status {
         Some(status) => {
             let bytes = Bytes::from(mantlet_core::mask::status(status).to_string());
-            Ok(Shown { pass, code: parts.status, headers: parts.headers, body: Body::Whole(bytes) })
+            Ok(Shown {
+                pass,
+                code: parts.status,
+                headers: parts.headers,
+                body: Body::Whole(bytes),
+            })
         }
         None => Err(pass.refuse(Refusal::NotMasked("the error about a Secret is no Status".into()))),
     }
 }
 
 async fn read(incoming: Incoming, limit: usize) -> Option<Bytes> {
-    http_body_util::Limited::new(incoming, limit).collect().await.ok().map(|b| b.to_bytes())
+    http_body_util::Limited::new(incoming, limit)
+        .collect()
+        .await
+        .ok()
+        .map(|b| b.to_bytes())
 }
 
 fn media_type(headers: &HeaderMap) -> String {
-    let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use mantlet_core::identity::token::Blame;
 use mantlet_core::action::{Unreadable, UnreadableStatus};
+use mantlet_core::identity::token::Blame;
 use mantlet_core::law::{Denial, DenialReason, Question};
 use serde_json::{Value, json};
 
@@ -60,8 +60,14 @@ impl Refusal {
                 Blame::Issuer => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             },
             Refusal::NotAllowed(denial) => match &denial.reason {
-                DenialReason::Upstream { code, status } => (StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY), reason_of(status)),
-                DenialReason::NotRecognized | DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => {
+                DenialReason::Upstream { code, status } => (
+                    StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY),
+                    reason_of(status),
+                ),
+                DenialReason::NotRecognized
+                | DenialReason::ScopeDenied
+                | DenialReason::SelfProtection
+                | DenialReason::PolicyDenied => {
                     (StatusCode::FORBIDDEN, denial.status_reason().unwrap_or("PolicyDenied"))
                 }
             },
@@ -70,11 +76,17 @@ impl Refusal {
             Refusal::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "NotRecorded"),
             Refusal::NotMasked(_) => (StatusCode::BAD_GATEWAY, "NotMasked"),
             Refusal::NotAccepted => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            Refusal::NotReached { why: Unreached::Late, .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
-            Refusal::NotReached { why: Unreached::Broken(_), .. } => (StatusCode::BAD_GATEWAY, "BadGateway"),
-            Refusal::NotReached { why: Unreached::Unsent(_) | Unreached::Unidentified(_), .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
-            }
+            Refusal::NotReached {
+                why: Unreached::Late, ..
+            } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+            Refusal::NotReached {
+                why: Unreached::Broken(_),
+                ..
+            } => (StatusCode::BAD_GATEWAY, "BadGateway"),
+            Refusal::NotReached {
+                why: Unreached::Unsent(_) | Unreached::Unidentified(_),
+                ..
+            } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Refusal::TooMuch(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Refusal::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
@@ -113,7 +125,9 @@ impl Refusal {
     pub(crate) fn to_log(&self) -> String {
         match self {
             Refusal::NotRecorded(why) | Refusal::NotMasked(why) => why.clone(),
-            Refusal::NotAllowed(Denial { detail: Some(detail), .. }) => detail.clone(),
+            Refusal::NotAllowed(Denial {
+                detail: Some(detail), ..
+            }) => detail.clone(),
             Refusal::NotReached { why, .. } => why.to_string(),
             Refusal::NotSignedIn(fault) => fault.to_string(),
             Refusal::NotUnderstood(_)
@@ -147,14 +161,20 @@ impl Refusal {
         let (code, reason) = self.code();
         let status = match &self {
             // The API server refused the rehearsal; the request itself would have got the same answer.
-            Refusal::NotAllowed(Denial { reason: DenialReason::Upstream { status, .. }, .. }) => Value::clone(status),
+            Refusal::NotAllowed(Denial {
+                reason: DenialReason::Upstream { status, .. },
+                ..
+            }) => Value::clone(status),
             _ => self.status(code, reason),
         };
         let mut response = Response::new(ReplyBody::whole(Bytes::from(status.to_string())));
         *response.status_mut() = code;
         let headers = response.headers_mut();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        headers.insert(
+            http::header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, private"),
+        );
         if let Some(id) = audit_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("audit-id", id);
         }
@@ -181,5 +201,8 @@ fn reason_of(status: &Value) -> &str {
 }
 
 fn causes(causes: &[(String, String)]) -> Value {
-    causes.iter().map(|(reason, message)| json!({"reason": reason, "message": message})).collect()
+    causes
+        .iter()
+        .map(|(reason, message)| json!({"reason": reason, "message": message}))
+        .collect()
 }

@@ -40,7 +40,12 @@ const RELAYED: [HeaderName; 5] = [
 
 /// The reply to an answer that may be shown.
 pub(crate) fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Response<ReplyBody> {
-    let Shown { mut pass, code, headers, body } = shown;
+    let Shown {
+        mut pass,
+        code,
+        headers,
+        body,
+    } = shown;
     let id = HeaderValue::from_str(pass.audit_id().as_str());
     let warnings = pass.warnings().to_vec();
     let body = match body {
@@ -74,7 +79,10 @@ pub(crate) fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Res
 /// `Warning: 299 - "text"` (RFC 7234 5.5), which kubectl prints on stderr.
 pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     for text in warnings {
-        let quoted = mantlet_core::mask::text(text).replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        let quoted = mantlet_core::mask::text(text)
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             headers.append(WARNING, value);
         }

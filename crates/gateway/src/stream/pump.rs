@@ -28,11 +28,20 @@ const FAREWELL: Duration = Duration::from_secs(4);
 pub(crate) fn start(begun: Bytes, source: Source, pass: Pass, clock: Arc<dyn Clock>, tasks: &Tasks) -> ReplyBody {
     let (tx, rx) = mpsc::channel(CHUNKS);
     let handle = tasks.clone();
-    tasks.pump("answer", async move { pump(begun, source, pass, tx, clock.as_ref(), &handle).await });
+    tasks.pump("answer", async move {
+        pump(begun, source, pass, tx, clock.as_ref(), &handle).await
+    });
     ReplyBody::Piped(rx)
 }
 
-async fn pump(begun: Bytes, source: Source, mut pass: Pass, tx: Sender<Result<Bytes, CutShort>>, clock: &dyn Clock, tasks: &Tasks) {
+async fn pump(
+    begun: Bytes,
+    source: Source,
+    mut pass: Pass,
+    tx: Sender<Result<Bytes, CutShort>>,
+    clock: &dyn Clock,
+    tasks: &Tasks,
+) {
     let endless = pass.action().options().endless;
     let ended = async {
         if !endless {
@@ -96,7 +105,10 @@ async fn feed(begun: Bytes, mut source: Source, tx: &Sender<Result<Bytes, CutSho
 }
 
 async fn farewell(cut: Cut, pass: &Pass, tx: &Sender<Result<Bytes, CutShort>>) {
-    let is_watch = matches!((pass.action().verb(), pass.action().target()), (Verb::Watch, Target::Resource(_)));
+    let is_watch = matches!(
+        (pass.action().verb(), pass.action().target()),
+        (Verb::Watch, Target::Resource(_))
+    );
     let last = match (cut.ends_clean(), is_watch.then(|| cut.watch_farewell()).flatten()) {
         (true, Some(event)) => Ok(event),
         (true, None) => return,

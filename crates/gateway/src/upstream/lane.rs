@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::dial::Dialer;
 use super::Unreached;
+use super::dial::Dialer;
 use crate::tasks::Tasks;
 
 /// Streams that one connection carries before another is dialed; API servers allow 100 (apiserver `server/secure_serving.go`).
@@ -50,14 +50,21 @@ impl Drop for Place {
 
 impl Lane {
     pub(crate) fn new(dialer: Arc<Dialer>, tasks: Tasks) -> Self {
-        Self { dialer, tasks, connections: Mutex::new(Vec::new()) }
+        Self {
+            dialer,
+            tasks,
+            connections: Mutex::new(Vec::new()),
+        }
     }
 
     /// Sends `request` at most once: it is sent again only where hyper hands it back unsent.
     ///
     /// # Cancel safety
     /// Dropping the future resets the stream; the server may have acted on it.
-    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Place), Unreached> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Place), Unreached> {
         for _ in 0..3 {
             let (mut connection, place) = self.place().await?;
             if connection.send.ready().await.is_err() {
@@ -80,7 +87,9 @@ impl Lane {
                 },
             }
         }
-        Err(Unreached::Unsent("the connection closed before the request left".into()))
+        Err(Unreached::Unsent(
+            "the connection closed before the request left".into(),
+        ))
     }
 
     async fn place(&self) -> Result<(Connection, Place), Unreached> {
@@ -90,14 +99,20 @@ impl Lane {
         let connection = self.open().await?;
         connection.streams.fetch_add(1, Ordering::AcqRel);
         let place = Place(connection.streams.clone());
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection.clone());
         Ok((connection, place))
     }
 
     fn free(&self) -> Option<(Connection, Place)> {
         let mut all = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|c| !c.send.is_closed());
-        let found = all.iter().find(|c| c.streams.load(Ordering::Acquire) < STREAMS)?.clone();
+        let found = all
+            .iter()
+            .find(|c| c.streams.load(Ordering::Acquire) < STREAMS)?
+            .clone();
         // Under the lock: two callers cannot both take the last place.
         found.streams.fetch_add(1, Ordering::AcqRel);
         let place = Place(found.streams.clone());
@@ -126,6 +141,9 @@ impl Lane {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Connection { send, streams: Arc::new(AtomicUsize::new(0)) })
+        Ok(Connection {
+            send,
+            streams: Arc::new(AtomicUsize::new(0)),
+        })
     }
 }

@@ -67,7 +67,13 @@ pub enum OwnCall {
     /// Who the API server takes the gateway for.
     SelfSubjectReview,
     /// Whether the gateway may impersonate: one access review.
-    SelfSubjectAccessReview { verb: &'static str, group: &'static str, resource: &'static str, subresource: &'static str, name: String },
+    SelfSubjectAccessReview {
+        verb: &'static str,
+        group: &'static str,
+        resource: &'static str,
+        subresource: &'static str,
+        name: String,
+    },
     /// Whether the server is there.
     Version,
 }
@@ -107,11 +113,23 @@ impl Cluster {
             return Ok(known);
         }
         let answer = self.own(OwnCall::ClusterId).await?;
-        let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let uid = answer
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         match &self.pinned {
-            _ if uid.is_empty() => Err(Unreached::Unidentified(format!("the uid of kube-system cannot be read: {}", message_of(&answer)))),
-            Some(pinned) if *pinned != uid => Err(Unreached::Unidentified(format!("its uid is {uid}, pinned was {pinned}"))),
-            Some(_) | None => Ok(self.known.get_or_init(|| ClusterRef { name: self.name.clone(), uid })),
+            _ if uid.is_empty() => Err(Unreached::Unidentified(format!(
+                "the uid of kube-system cannot be read: {}",
+                message_of(&answer)
+            ))),
+            Some(pinned) if *pinned != uid => Err(Unreached::Unidentified(format!(
+                "its uid is {uid}, pinned was {pinned}"
+            ))),
+            Some(_) | None => Ok(self.known.get_or_init(|| ClusterRef {
+                name: self.name.clone(),
+                uid,
+            })),
         }
     }
 
@@ -123,12 +141,21 @@ impl Cluster {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         impersonate(&mut request, &pass.impersonation(), Some(pass.session()))?;
-        let lane = if pass.action().options().endless { &self.streams } else { &self.requests };
+        let lane = if pass.action().options().endless {
+            &self.streams
+        } else {
+            &self.requests
+        };
         self.send(lane, request).await
     }
 
     /// The second door: a look-up as the caller. `Ok` holds the status code and the document, which nobody has masked yet.
-    pub(crate) async fn look_up(&self, lookup: &Lookup, audit_id: &str, session: Option<&str>) -> Result<(StatusCode, Value), Unreached> {
+    pub(crate) async fn look_up(
+        &self,
+        lookup: &Lookup,
+        audit_id: &str,
+        session: Option<&str>,
+    ) -> Result<(StatusCode, Value), Unreached> {
         let mut request = self.request(lookup.outgoing(), audit_id).await?;
         impersonate(&mut request, &lookup.caller().impersonation(), session)?;
         let arrived = self.send(&self.requests, request).await?;
@@ -138,12 +165,16 @@ impl Cluster {
     /// The third door.
     pub async fn own(&self, call: OwnCall) -> Result<Value, Unreached> {
         let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
         let request = self.request(call.outgoing(), AuditId::own(random).as_str()).await?;
         let (code, value) = document(self.send(&self.requests, request).await?).await?;
         match code.is_success() {
             true => Ok(value),
-            false => Err(Unreached::Unsent(format!("{call:?} was answered {code}: {}", message_of(&value)))),
+            false => Err(Unreached::Unsent(format!(
+                "{call:?} was answered {code}: {}",
+                message_of(&value)
+            ))),
         }
     }
 
@@ -159,14 +190,29 @@ impl Cluster {
         let unsent = |e: http::Error| Unreached::Unsent(e.to_string());
         let mut request = Request::builder()
             .method(outgoing.method)
-            .uri(format!("https://{}{}{}", self.credential.server().authority().map_or("", http::uri::Authority::as_str), self.credential.path_prefix(), outgoing.path_and_query))
+            .uri(format!(
+                "https://{}{}{}",
+                self.credential
+                    .server()
+                    .authority()
+                    .map_or("", http::uri::Authority::as_str),
+                self.credential.path_prefix(),
+                outgoing.path_and_query
+            ))
             .body(Full::new(outgoing.body))
             .map_err(unsent)?;
         for (name, value) in &outgoing.headers {
-            request.headers_mut().insert(HeaderName::from_static(name), header(value)?);
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static(name), header(value)?);
         }
         request.headers_mut().insert("audit-id", header(audit_id)?);
-        if let Some(secret) = self.credential.authorization().await.map_err(|e| Unreached::Unsent(e.to_string()))? {
+        if let Some(secret) = self
+            .credential
+            .authorization()
+            .await
+            .map_err(|e| Unreached::Unsent(e.to_string()))?
+        {
             let mut value = header(secret.expose_secret())?;
             value.set_sensitive(true);
             request.headers_mut().insert(http::header::AUTHORIZATION, value);
@@ -180,7 +226,10 @@ impl OwnCall {
         let outgoing = |method, path: &str, body: Option<Value>| Outgoing {
             method,
             path_and_query: path.to_owned(),
-            headers: vec![("accept", "application/json".to_owned()), ("content-type", "application/json".to_owned())],
+            headers: vec![
+                ("accept", "application/json".to_owned()),
+                ("content-type", "application/json".to_owned()),
+            ],
             body: body.map(|b| Bytes::from(b.to_string())).unwrap_or_default(),
         };
         let get = |path| outgoing("GET", path, None);
@@ -192,7 +241,13 @@ impl OwnCall {
                 "/apis/authentication.k8s.io/v1/selfsubjectreviews",
                 serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}),
             ),
-            OwnCall::SelfSubjectAccessReview { verb, group, resource, subresource, name } => post(
+            OwnCall::SelfSubjectAccessReview {
+                verb,
+                group,
+                resource,
+                subresource,
+                name,
+            } => post(
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
                 serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes":
                     {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name}}}),
@@ -204,7 +259,11 @@ impl OwnCall {
 /// Set last, after everything else, so that no other header can take their place.
 // INVARIANT: `Impersonate-User` is never empty: the API server would act as the gateway itself
 // (apiserver `endpoints/filters/impersonation`, processImpersonationHeaders).
-fn impersonate(request: &mut Request<Full<Bytes>>, who: &Impersonation, session: Option<&str>) -> Result<(), Unreached> {
+fn impersonate(
+    request: &mut Request<Full<Bytes>>,
+    who: &Impersonation,
+    session: Option<&str>,
+) -> Result<(), Unreached> {
     if who.user.is_empty() {
         return Err(Unreached::Unsent("the caller has no name to act as".into()));
     }
@@ -233,7 +292,8 @@ async fn document(arrived: Arrived) -> Result<(StatusCode, Value), Unreached> {
         Ok(Err(e)) => return Err(Unreached::Broken(e.to_string())),
         Err(_) => return Err(Unreached::Late),
     };
-    let value = mantlet_core::wire::json::parse(&bytes).map_err(|e| Unreached::Broken(format!("no JSON came back: {e}")))?;
+    let value =
+        mantlet_core::wire::json::parse(&bytes).map_err(|e| Unreached::Broken(format!("no JSON came back: {e}")))?;
     Ok((code, value))
 }
 

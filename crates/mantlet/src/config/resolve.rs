@@ -31,15 +31,17 @@ pub(crate) fn resolve(written: &Configuration, document: &Document, epoch: Epoch
     let storage = at.storage(&written.storage);
     let telemetry = at.address("telemetry.address", &written.telemetry.address);
     match (listen, issuers, law, storage, telemetry) {
-        (Some(listen), Some(issuers), Some(law), Some(storage), Some(telemetry)) if at.faults.is_empty() => Ok(Config {
-            listen,
-            clusters,
-            issuers,
-            law,
-            storage,
-            telemetry,
-            files: at.files,
-        }),
+        (Some(listen), Some(issuers), Some(law), Some(storage), Some(telemetry)) if at.faults.is_empty() => {
+            Ok(Config {
+                listen,
+                clusters,
+                issuers,
+                law,
+                storage,
+                telemetry,
+                files: at.files,
+            })
+        }
         _ => Err(at.faults),
     }
 }

@@ -22,10 +22,21 @@ pub struct Player {
 
 impl Player {
     pub fn identity(&self) -> Identity {
-        Identity { subject: self.name.clone(), groups: self.groups.clone(), claims: Map::new() }
+        Identity {
+            subject: self.name.clone(),
+            groups: self.groups.clone(),
+            claims: Map::new(),
+        }
     }
 
-    fn new(name: &str, population: Population, groups: &[&str], namespace: &str, line: &str, tries: &[(&str, &str)]) -> Self {
+    fn new(
+        name: &str,
+        population: Population,
+        groups: &[&str],
+        namespace: &str,
+        line: &str,
+        tries: &[(&str, &str)],
+    ) -> Self {
         Self {
             name: name.into(),
             population,
@@ -52,10 +63,19 @@ pub fn sandbox(node: bool) -> Vec<Player> {
             "an AI agent that may work in namespace test, as its own ServiceAccount mantlet-agents/coder",
             &[
                 (look, sees),
-                ("kubectl create configmap note --from-literal=by=coder", "works: it is in scope (a second time: AlreadyExists, the cluster's own word)"),
+                (
+                    "kubectl create configmap note --from-literal=by=coder",
+                    "works: it is in scope (a second time: AlreadyExists, the cluster's own word)",
+                ),
                 ("kubectl get secret db -o yaml", "the Secret, its values masked"),
-                ("kubectl get pods --all-namespaces", "refused (PolicyDenied): outside its scope"),
-                ("kubectl create rolebinding me --clusterrole=cluster-admin --serviceaccount=test:default", "refused (ApprovalRequired): changing RBAC needs a human"),
+                (
+                    "kubectl get pods --all-namespaces",
+                    "refused (PolicyDenied): outside its scope",
+                ),
+                (
+                    "kubectl create rolebinding me --clusterrole=cluster-admin --serviceaccount=test:default",
+                    "refused (ApprovalRequired): changing RBAC needs a human",
+                ),
             ],
         ),
         Player::new(
@@ -66,9 +86,18 @@ pub fn sandbox(node: bool) -> Vec<Player> {
             "a person with edit in namespace test, owner of the agent",
             &[
                 ("kubectl get pods,configmaps", "what is in namespace test"),
-                ("kubectl create configmap mine --from-literal=a=1 --dry-run=server -o yaml", "what the cluster would store"),
-                ("kubectl get secret db -o jsonpath='{.data.password}'", "a placeholder: values are masked for people too"),
-                ("kubectl get pods -n prod", "refused (Forbidden) by the cluster's own RBAC"),
+                (
+                    "kubectl create configmap mine --from-literal=a=1 --dry-run=server -o yaml",
+                    "what the cluster would store",
+                ),
+                (
+                    "kubectl get secret db -o jsonpath='{.data.password}'",
+                    "a placeholder: values are masked for people too",
+                ),
+                (
+                    "kubectl get pods -n prod",
+                    "refused (Forbidden) by the cluster's own RBAC",
+                ),
                 ("kubectl get sessions", "their own sessions, no others"),
             ],
         ),
@@ -79,11 +108,20 @@ pub fn sandbox(node: bool) -> Vec<Player> {
             "test",
             "a person in group sre, who may see what everybody did",
             &[
-                ("kubectl get sessions", "the sessions of everybody, with requests and refusals"),
+                (
+                    "kubectl get sessions",
+                    "the sessions of everybody, with requests and refusals",
+                ),
                 ("kubectl get sessionevents", "each request: who, what, decision, rule"),
-                ("kubectl get sessions --watch", "the same as it changes (end it with Ctrl-C)"),
+                (
+                    "kubectl get sessions --watch",
+                    "the same as it changes (end it with Ctrl-C)",
+                ),
                 ("kubectl get pods -n prod", "reading is allowed everywhere"),
-                ("kubectl delete configmap shop", "refused (Forbidden) by the cluster's own RBAC: sre may only read"),
+                (
+                    "kubectl delete configmap shop",
+                    "refused (Forbidden) by the cluster's own RBAC: sre may only read",
+                ),
             ],
         ),
         Player::new(
@@ -95,9 +133,18 @@ pub fn sandbox(node: bool) -> Vec<Player> {
             &[
                 ("kubectl get nodes", "whatever RBAC allows"),
                 ("kubectl create namespace scratch --dry-run=server", "works"),
-                ("kubectl auth whoami", "as whom the cluster sees them, with the session's name"),
-                ("kubectl create token coder -n mantlet-agents", "refused (PolicyDenied): nobody gets at an agent's own account, admins neither"),
-                ("kubectl delete namespace mantlet-agents", "refused (PolicyDenied): the gateway protects itself"),
+                (
+                    "kubectl auth whoami",
+                    "as whom the cluster sees them, with the session's name",
+                ),
+                (
+                    "kubectl create token coder -n mantlet-agents",
+                    "refused (PolicyDenied): nobody gets at an agent's own account, admins neither",
+                ),
+                (
+                    "kubectl delete namespace mantlet-agents",
+                    "refused (PolicyDenied): the gateway protects itself",
+                ),
             ],
         ),
     ]

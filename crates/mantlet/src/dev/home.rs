@@ -17,17 +17,31 @@ impl Home {
     /// Makes it if it is not there. Refuses one that others may read, and one that another gateway holds.
     pub fn open(dir: &Path) -> Result<Self> {
         let dir = std::path::absolute(dir)?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("cannot make `{}`", dir.display()))?;
         let mode = fs::metadata(&dir)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            bail!("others may read `{}` (mode {mode:o}), and it holds keys\nhint: chmod 700 {}", dir.display(), dir.display());
+            bail!(
+                "others may read `{}` (mode {mode:o}), and it holds keys\nhint: chmod 700 {}",
+                dir.display(),
+                dir.display()
+            );
         }
         let lock = File::create(dir.join("lock"))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another `mantlet dev` runs with `{}`\nhint: stop it, or name another directory with --data-dir", dir.display());
+            bail!(
+                "another `mantlet dev` runs with `{}`\nhint: stop it, or name another directory with --data-dir",
+                dir.display()
+            );
         }
         for part in ["policies", "kubeconfigs"] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join(part))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir.join(part))?;
         }
         Ok(Self { dir, _lock: lock })
     }

@@ -59,10 +59,15 @@ pub struct Dev {
 /// Makes everything, up to the point where requests could come.
 pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
     if !options.listen.ip().is_loopback() {
-        bail!("`{}` is not a loopback address, and `mantlet dev` is for this machine only\nhint: mantlet serve --config mantlet.yaml", options.listen);
+        bail!(
+            "`{}` is not a loopback address, and `mantlet dev` is for this machine only\nhint: mantlet serve --config mantlet.yaml",
+            options.listen
+        );
     }
     if !options.sandbox {
-        bail!("`mantlet dev` needs --sandbox so far; in front of a cluster of your own, write a configuration and use `mantlet serve`\nhint: mantlet dev --sandbox");
+        bail!(
+            "`mantlet dev` needs --sandbox so far; in front of a cluster of your own, write a configuration and use `mantlet serve`\nhint: mantlet dev --sandbox"
+        );
     }
     let home = Home::open(&options.data_dir)?;
     let certificates = Certificates::open(home.dir(), clock.now())?;
@@ -90,15 +95,32 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
     let kubectl = Some(endpoint.kubectl.as_path()).filter(|_| !on_path("kubectl"));
     let notes = (!endpoint.node).then(|| format!("No pods run in this sandbox: {}", endpoint.node_reason));
     let story = story::story(&players, home.dir(), scene.address, kubectl, notes.as_slice());
-    let bound = serve::bind(crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?, clock).await?;
+    let bound = serve::bind(
+        crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?,
+        clock,
+    )
+    .await?;
     bound.identify().await?;
-    Ok(Dev { bound, players, story, sandbox: Some(sandbox), issuers, home })
+    Ok(Dev {
+        bound,
+        players,
+        story,
+        sandbox: Some(sandbox),
+        issuers,
+        home,
+    })
 }
 
 impl Dev {
     /// Serves until `stop` resolves, then takes the sandbox down.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Dev { bound, issuers, home, sandbox, .. } = self;
+        let Dev {
+            bound,
+            issuers,
+            home,
+            sandbox,
+            ..
+        } = self;
         issuers.serve(&bound.gateway.tasks);
         let end = bound.serve(stop).await;
         if let Some(sandbox) = sandbox {
@@ -128,7 +150,12 @@ impl Issuers {
             DevIssuer::open(home.dir(), name, &format!("https://{at}/{name}"))
         };
         let (people, agents) = (issuer(Population::People)?, issuer(Population::Agents)?);
-        Ok(Self { people, agents, listener, tls: certificates.server_config(&[b"http/1.1"])? })
+        Ok(Self {
+            people,
+            agents,
+            listener,
+            tls: certificates.server_config(&[b"http/1.1"])?,
+        })
     }
 
     /// Shows the keys until the process drains.
@@ -147,7 +174,9 @@ impl Issuers {
 
 /// The address itself, or, for port 0, one that is free now.
 async fn free(address: SocketAddr) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}\nhint: name another with --listen 127.0.0.1:PORT"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}\nhint: name another with --listen 127.0.0.1:PORT"))?;
     Ok(listener.local_addr()?)
 }
 

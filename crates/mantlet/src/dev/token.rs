@@ -21,9 +21,15 @@ pub enum Form {
 /// What goes to stdout.
 pub fn token(dir: &Path, name: &str, form: Form, now: Timestamp) -> Result<String> {
     let cast = dir.join("cast.json");
-    let text = std::fs::read_to_string(&cast)
-        .with_context(|| format!("`{}` is no data directory of `mantlet dev`\nhint: mantlet dev --sandbox --data-dir {}", dir.display(), dir.display()))?;
-    let players: Vec<Player> = serde_json::from_str(&text).with_context(|| format!("cannot read `{}`", cast.display()))?;
+    let text = std::fs::read_to_string(&cast).with_context(|| {
+        format!(
+            "`{}` is no data directory of `mantlet dev`\nhint: mantlet dev --sandbox --data-dir {}",
+            dir.display(),
+            dir.display()
+        )
+    })?;
+    let players: Vec<Player> =
+        serde_json::from_str(&text).with_context(|| format!("cannot read `{}`", cast.display()))?;
     let Some(player) = players.iter().find(|p| p.name == name) else {
         let names: Vec<&str> = players.iter().map(|p| p.name.as_str()).collect();
         bail!("there is no identity `{name}` here\nhint: one of {}", names.join(", "));

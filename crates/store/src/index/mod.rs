@@ -248,7 +248,8 @@ impl Index {
 
     /// The uid under which the cluster of this name was last seen at work; none if nothing was recorded of it.
     pub async fn cluster_uid(&self, name: &str) -> Result<Option<String>, StoreFault> {
-        let row = sqlx::query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
+        let row =
+            sqlx::query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
         let row = row.fetch_optional(&self.pool).await?;
         Ok(row.map(|row| row.try_get("cluster_uid")).transpose()?)
     }
