@@ -178,6 +178,8 @@ fn web() -> Value {
         "spec": {
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 1,
+            // The sandbox has no DNS of its own.
+            "dnsPolicy": "Default",
             "containers": [{
                 "name": "web", "image": "mantlet.test/busybox:1", "imagePullPolicy": "Never",
                 "command": ["sh", "-c", serve],
