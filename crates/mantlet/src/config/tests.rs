@@ -276,3 +276,14 @@ fn a_key_that_is_not_the_certificates_is_refused() {
         "{faults:#?}"
     );
 }
+
+#[test]
+fn every_shipped_pack_loads() {
+    let folder = Folder::new("packs");
+    for pack in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")).unwrap() {
+        let path = pack.unwrap().path();
+        folder.write("policies/pack.yaml", &std::fs::read_to_string(&path).unwrap());
+        let loaded = load(&folder.0.join("mantlet.yaml"), Epoch::new(1));
+        assert!(loaded.is_ok(), "{}: {:#?}", path.display(), loaded.unwrap_err());
+    }
+}
