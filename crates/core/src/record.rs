@@ -734,6 +734,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_law_and_a_refusal_quote_is_masked() {
+        let quote = "the claim was Bearer abcdefghijklmnopqrstuvwxyz";
+        let denial = law::Denial {
+            reason: law::DenialReason::ScopeDenied,
+            rule: None,
+            message: quote.to_owned(),
+            causes: Vec::new(),
+            detail: None,
+        };
+        let verdict = Verdict::from(&denial);
+        assert_eq!(
+            (verdict.decision, verdict.reason.as_str()),
+            (Decision::Deny, "ScopeDenied")
+        );
+        assert!(!verdict.message.contains("abcdefghij"), "{}", verdict.message);
+
+        let outcome = Outcome::Refused {
+            code: 401,
+            reason: "Unauthorized".into(),
+            message: quote.to_owned(),
+        };
+        let closed = Closed::new(&AuditId::from_random([0; 16]), Timestamp::from_seconds(0), outcome, 0);
+        assert!(!format!("{closed:?}").contains("abcdefghij"));
+    }
+
+    #[test]
     fn long_texts_are_cut_between_characters() {
         let text = cut(&"ä".repeat(TEXT_LIMIT), TEXT_LIMIT);
         assert!(text.len() <= TEXT_LIMIT && text.ends_with("ä…"));

@@ -141,7 +141,8 @@ impl Slot {
     }
 
     fn end(&mut self, closed: Masked<Closed>) {
-        let unnamed = matches!(self.opening, Opening::Blank | Opening::Held(_));
+        // What reached the cluster has an event, whoever asked for it.
+        let unnamed = matches!(self.opening, Opening::Blank | Opening::Held(_)) && self.lookups.is_empty();
         if unnamed && !self.queue.in_full(self.clock.now()) {
             self.opening = Opening::Closed;
             return;

@@ -82,6 +82,33 @@ async fn an_opening_is_on_disk_when_durable_returns() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_is_written_soon_all_the_same() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut progress = store.journal.progress();
+    let before = progress.borrow_and_update().head.seq;
+    let mut slot = store.journal.slot().unwrap();
+    slot.open(opened(slot.id(), &clock));
+    progress.wait_for(|progress| progress.head.seq > before).await.unwrap();
+    assert_eq!(look(&scratch.crashed()).unwrap().unclosed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_look_up_has_an_event_however_many_requests_are_refused() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..60 {
+        drop(store.journal.slot().unwrap());
+    }
+    let mut slot = store.journal.slot().unwrap();
+    slot.look_up("dryRun");
+    let id = slot.id().to_string();
+    drop(slot);
+    store.close().await;
+    assert_eq!(closes(&scratch).pop(), Some((id, Outcome::Abandoned)));
+}
+
+#[tokio::test]
 async fn many_requests_share_a_flush() {
     let (scratch, clock) = (Scratch::new(), clock());
     let faulty = Arc::new(FaultyDisk::new(&scratch.path().join("journal")));
