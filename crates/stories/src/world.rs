@@ -63,6 +63,7 @@ impl World {
             agents: &agents_url,
             cluster: "bed",
             cluster_kubeconfig: &bed.kubeconfig,
+            cluster_uid: None,
         };
         let policies = policies.replace("CLUSTER", "bed").replace("PEOPLE", &people_url);
         let config = scene

@@ -180,7 +180,13 @@ impl Cluster {
 
     async fn send(&self, lane: &Lane, request: Request<Full<Bytes>>) -> Result<Arrived, Unreached> {
         match tokio::time::timeout(ANSWER, lane.send(request)).await {
-            Ok(Ok((response, place))) => Ok(Arrived { response, place }),
+            Ok(Ok((response, place))) => {
+                if response.status() == StatusCode::UNAUTHORIZED {
+                    // An exec plugin is asked anew for the next request.
+                    self.credential.was_refused().await;
+                }
+                Ok(Arrived { response, place })
+            }
             Ok(Err(why)) => Err(why),
             Err(_) => Err(Unreached::Late),
         }

@@ -27,6 +27,8 @@ pub struct Scene<'a> {
     pub agents: &'a str,
     pub cluster: &'a str,
     pub cluster_kubeconfig: &'a Path,
+    /// Pinned; None pins what answers first.
+    pub cluster_uid: Option<&'a str>,
 }
 
 impl Scene<'_> {
@@ -40,11 +42,15 @@ impl Scene<'_> {
     }
 
     fn configuration(&self) -> Value {
+        let mut cluster = json!({"name": self.cluster, "kubeconfig": self.cluster_kubeconfig, "default": true});
+        if let Some(uid) = self.cluster_uid {
+            cluster["uid"] = uid.into();
+        }
         json!({
             "apiVersion": "mantlet.dev/v1alpha1",
             "kind": "Configuration",
             "listen": {"address": self.address, "tls": {"certFile": self.certificates.certificate, "keyFile": self.certificates.key}},
-            "clusters": [{"name": self.cluster, "kubeconfig": self.cluster_kubeconfig, "default": true}],
+            "clusters": [cluster],
             "authentication": "authentication.yaml",
             "issuers": [{"url": self.people, "population": "people"}, {"url": self.agents, "population": "agents"}],
             "authorization": {"roles": [{"role": "viewer", "group": "sre", "issuer": self.people, "clusters": ["*"]}]},

@@ -83,6 +83,7 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         agents: issuers.agents.url(),
         cluster: CLUSTER,
         cluster_kubeconfig: &seeded.gateway_kubeconfig,
+        cluster_uid: Some(&seeded.cluster_uid),
     };
     let agent = files::sandbox_agent(CLUSTER, scene.people)?;
     let config = scene.write(&[("guardrails.yaml", GUARDRAILS), ("sandbox.yaml", &agent)])?;
