@@ -34,16 +34,31 @@ pub(crate) fn read(path: &Path, context: Option<String>) -> Result<Written, Kube
 
 /// `$KUBECONFIG` is a list of files of which those that do not exist are passed over, as in client-go.
 pub(crate) fn read_default(context: Option<String>) -> Result<Written, KubeconfigFault> {
-    let named = std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty());
-    let Some(named) = named else {
-        let home = std::env::home_dir().ok_or_else(|| KubeconfigFault::Read("there is no home folder".into()))?;
-        return read(&home.join(".kube/config"), context);
-    };
-    let mut all = Kubeconfig::default();
-    for path in std::env::split_paths(&named).filter(|p| !p.as_os_str().is_empty() && p.exists()) {
-        all.merge(Kubeconfig::read(&path)?);
+    let files = default_files();
+    match files.as_slice() {
+        [] => Err(KubeconfigFault::Read("there is no home folder".into())),
+        [file] => read(file, context),
+        several => {
+            let mut all = Kubeconfig::default();
+            for path in several.iter().filter(|path| path.exists()) {
+                all.merge(Kubeconfig::read(path)?);
+            }
+            choose(&all, context)
+        }
     }
-    choose(&all, context)
+}
+
+/// The files that kubectl would read, whether they are there or not.
+pub(crate) fn default_files() -> Vec<PathBuf> {
+    match std::env::var_os("KUBECONFIG").filter(|named| !named.is_empty()) {
+        Some(named) => std::env::split_paths(&named)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect(),
+        None => std::env::home_dir()
+            .map(|home| home.join(".kube/config"))
+            .into_iter()
+            .collect(),
+    }
 }
 
 fn choose(file: &Kubeconfig, context: Option<String>) -> Result<Written, KubeconfigFault> {

@@ -36,6 +36,17 @@ pub enum Source {
     InCluster,
 }
 
+impl Source {
+    /// The first file that it is read from; none in a pod.
+    pub fn first_file(&self) -> Option<PathBuf> {
+        match self {
+            Source::File { path, .. } => Some(path.clone()),
+            Source::Default { .. } => file::default_files().into_iter().find(|path| path.is_file()),
+            Source::InCluster => None,
+        }
+    }
+}
+
 /// Who to talk to and what to show: loaded once, renewed by itself.
 #[derive(Debug)]
 pub struct Credential {

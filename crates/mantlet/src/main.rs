@@ -33,10 +33,29 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            complain(&told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// One sentence, from the outside in, and then every hint: what to type next stands last.
+fn told(error: &anyhow::Error) -> String {
+    let (mut sentence, mut hints) = (String::from("error"), String::new());
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (said, hint) = text
+            .split_once("\nhint: ")
+            .map_or((text.as_str(), None), |(said, hint)| (said, Some(hint)));
+        // Some errors quote their cause.
+        if !sentence.ends_with(said) {
+            sentence = format!("{sentence}: {said}");
+        }
+        if let Some(hint) = hint {
+            hints = format!("{hints}\nhint: {hint}");
+        }
+    }
+    format!("{sentence}{hints}")
 }
 
 async fn serve_command(args: ServeArgs) -> Result<()> {
@@ -53,6 +72,7 @@ async fn dev_command(args: DevArgs) -> Result<()> {
         data_dir,
         listen: args.listen,
         sandbox: args.sandbox,
+        cluster: args.cluster.source(),
     };
     tokio::pin!(stop);
     let dev = tokio::select! {

@@ -43,8 +43,39 @@ pub struct Verified {
 pub struct Caller {
     pub(crate) verified: Arc<Verified>,
     pub(crate) agent: Option<Arc<Agent>>,
-    /// `Agent.session.key` evaluated; see `settled.md`: without one (issuer, subject, agent).
+    /// `Agent.session.key` evaluated; without one (issuer, subject, agent).
     pub(crate) session_key: String,
+    /// Whom the cluster itself took this person for; only `mantlet dev` asks it.
+    pub(crate) stand_in: Option<Impersonation>,
+}
+
+/// The names that a cluster gives to the credential of a kubeconfig: the answer to a SelfSubjectReview.
+///
+/// Here alone a name may begin with `system:`, since it is no claim: the API server said it.
+#[derive(Debug)]
+pub struct NamedByCluster(Impersonation);
+
+impl NamedByCluster {
+    /// None where the review names nobody.
+    pub fn of(review: &Value) -> Option<Self> {
+        let info = review.pointer("/status/userInfo")?;
+        let user = info
+            .get("username")?
+            .as_str()
+            .filter(|user| !user.is_empty())?
+            .to_owned();
+        let groups = info
+            .get("groups")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let groups = groups.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+        Some(Self(Impersonation { user, groups }))
+    }
+
+    pub fn names(&self) -> &Impersonation {
+        &self.0
+    }
 }
 
 /// The names under which the cluster sees a caller. Never empty, never `system:` from a claim.
@@ -99,12 +130,13 @@ impl Caller {
 
     /// An agent acts as its own service account, a person as the mapped names.
     pub fn impersonation(&self) -> Impersonation {
-        match &self.agent {
-            Some(agent) => Impersonation {
+        match (&self.agent, &self.stand_in) {
+            (Some(agent), _) => Impersonation {
                 user: agent.upstream_username(),
                 groups: Vec::new(),
             },
-            None => Impersonation {
+            (None, Some(named)) => named.clone(),
+            (None, None) => Impersonation {
                 user: self.verified.username.clone(),
                 groups: self.verified.groups.clone(),
             },

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use mantlet_api::policy as written;
 
 use crate::action::Verb;
-use crate::identity::Verified;
+use crate::identity::{NamedByCluster, Verified};
 
 mod compile;
 mod agent;
@@ -48,6 +48,8 @@ pub struct Law {
     agents: Vec<Arc<Agent>>,
     own: own::Own,
     grants: Vec<roles::Grant>,
+    /// Issuer, subject, and whom the cluster takes them for.
+    stand_ins: Vec<(String, String, NamedByCluster)>,
     /// By name, so that the order of files never matters.
     policies: Vec<policy::Policy>,
     /// For each verb, the policies with a rule about it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::identity::{Caller, Population, Verified};
+use crate::identity::{Caller, Impersonation, NamedByCluster, Population, Verified};
 use crate::time::Timestamp;
 
 use super::agent::Agent;
@@ -29,11 +29,34 @@ impl Law {
             Some(agent) => key_of_agent(agent, &verified)?,
             None => key_of_person(&verified),
         };
+        let stand_in = match verified.population() {
+            Population::Agents => None,
+            Population::People => self.stand_in_for(&verified),
+        };
         Ok(Caller {
             verified,
             agent,
             session_key,
+            stand_in,
         })
+    }
+
+    /// This law, in which one person acts under the names that the cluster itself gave. For `mantlet dev`, where that person's own kubeconfig
+    /// is what the gateway acts with.
+    #[must_use]
+    pub fn with_stand_in(mut self, issuer: &str, subject: &str, named: NamedByCluster) -> Self {
+        self.stand_ins.push((issuer.to_owned(), subject.to_owned(), named));
+        self
+    }
+
+    fn stand_in_for(&self, verified: &Verified) -> Option<Impersonation> {
+        let is = |(issuer, subject, _): &&(String, String, NamedByCluster)| {
+            issuer == verified.issuer() && subject == verified.subject()
+        };
+        self.stand_ins
+            .iter()
+            .find(is)
+            .map(|(_, _, named)| named.names().clone())
     }
 
     /// The one agent that this identity is, if it may act here and now.

@@ -150,10 +150,29 @@ pub fn sandbox(node: bool) -> Vec<Player> {
     ]
 }
 
+/// The subject of the person at this machine.
+pub const YOU: &str = "you";
+
+/// An agent of somebody's own policies.
+pub fn agent(name: &str) -> Player {
+    let tries = [
+        ("kubectl auth whoami", "as whom the cluster sees it"),
+        ("kubectl get sessions", "its own session"),
+    ];
+    Player::new(
+        name,
+        Population::Agents,
+        &[],
+        "default",
+        "an agent of your policies, as its ServiceAccount",
+        &tries,
+    )
+}
+
 /// The person at this machine, in front of a cluster of their own.
 pub fn alone(namespace: &str) -> Vec<Player> {
     vec![Player::new(
-        "you",
+        YOU,
         Population::People,
         &[],
         namespace,

@@ -4,6 +4,7 @@
 
 pub mod ca;
 pub mod issuer;
+pub mod own;
 pub mod home;
 pub mod cast;
 pub mod files;
@@ -15,10 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use mantlet_core::identity::Population;
+use mantlet_core::identity::{NamedByCluster, Population};
 use mantlet_core::law::Epoch;
 use mantlet_core::time::Clock;
 use mantlet_gateway::tasks::Tasks;
+use mantlet_kubeconfig::Source;
 use tokio::net::TcpListener;
 
 use crate::sandbox::Sandbox;
@@ -32,9 +34,6 @@ use issuer::DevIssuer;
 /// The pack that comes with the binary.
 pub const GUARDRAILS: &str = include_str!("../../../../policies/guardrails.yaml");
 
-/// The sandbox's name in the configuration.
-const CLUSTER: &str = "sandbox";
-
 /// What `mantlet dev` was asked for.
 #[derive(Debug)]
 pub struct Options {
@@ -42,6 +41,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Bring a Kubernetes along.
     pub sandbox: bool,
+    /// Without one: the cluster to stand in front of.
+    pub cluster: Source,
 }
 
 /// A dev gateway, bound and ready to serve.
@@ -64,16 +65,14 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
             options.listen
         );
     }
-    if !options.sandbox {
-        bail!(
-            "`mantlet dev` needs --sandbox so far; in front of a cluster of your own, write a configuration and use `mantlet serve`\nhint: mantlet dev --sandbox"
-        );
-    }
     let home = Home::open(&options.data_dir)?;
     let certificates = Certificates::open(home.dir(), clock.now())?;
     let issuers = Issuers::open(&home, &certificates).await?;
-    let sandbox = Sandbox::start(&home.path("cluster")).await?;
-    let seeded = crate::seed::seed(&sandbox).await.context("cannot seed the sandbox")?;
+    let ground = if options.sandbox {
+        Ground::sandbox(&home).await?
+    } else {
+        Ground::own(options.cluster).await?
+    };
     let scene = Scene {
         home: &home,
         certificates: &certificates,
@@ -81,35 +80,92 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         telemetry: free(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?,
         people: issuers.people.url(),
         agents: issuers.agents.url(),
-        cluster: CLUSTER,
-        cluster_kubeconfig: &seeded.gateway_kubeconfig,
-        cluster_uid: Some(&seeded.cluster_uid),
+        cluster: ground.name,
+        cluster_kubeconfig: &ground.kubeconfig,
+        cluster_uid: Some(&ground.uid),
     };
-    let agent = files::sandbox_agent(CLUSTER, scene.people)?;
-    let config = scene.write(&[("guardrails.yaml", GUARDRAILS), ("sandbox.yaml", &agent)])?;
-    let endpoint = sandbox.endpoint();
-    let players = cast::sandbox(endpoint.node);
+    let agent = files::sandbox_agent(ground.name, scene.people)?;
+    let mut policies = vec![("guardrails.yaml", GUARDRAILS)];
+    policies.extend(ground.sandbox.is_some().then_some(("sandbox.yaml", agent.as_str())));
+    let config = scene.write(&policies)?;
+    let mut config = crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
+    let mut players = ground.players;
+    if let Some((source, named)) = ground.person {
+        players.extend(config.law.agents().map(|agent| cast::agent(agent.name())));
+        config.law = config.law.with_stand_in(scene.people, cast::YOU, named);
+        config
+            .clusters
+            .iter_mut()
+            .for_each(|cluster| cluster.source = source.clone());
+    }
     for player in &players {
         scene.kubeconfig(player)?;
     }
     home.write("cast.json", &serde_json::to_string(&players)?)?;
-    let kubectl = Some(endpoint.kubectl.as_path()).filter(|_| !on_path("kubectl"));
-    let notes = (!endpoint.node).then(|| format!("No pods run in this sandbox: {}", endpoint.node_reason));
-    let story = story::story(&players, home.dir(), scene.address, kubectl, notes.as_slice());
-    let bound = serve::bind(
-        crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?,
-        clock,
-    )
-    .await?;
+    let kubectl = ground
+        .sandbox
+        .as_ref()
+        .map(|sandbox| sandbox.endpoint().kubectl.as_path())
+        .filter(|_| !on_path("kubectl"));
+    let story = story::story(&players, home.dir(), scene.address, kubectl, &ground.notes);
+    let bound = serve::bind(config, clock).await?;
     bound.identify().await?;
     Ok(Dev {
         bound,
         players,
         story,
-        sandbox: Some(sandbox),
+        sandbox: ground.sandbox,
         issuers,
         home,
     })
+}
+
+/// The cluster that the gateway stands in front of, and who comes to it.
+struct Ground {
+    name: &'static str,
+    kubeconfig: PathBuf,
+    uid: String,
+    players: Vec<Player>,
+    notes: Vec<String>,
+    sandbox: Option<Sandbox>,
+    /// In front of one's own cluster: its credential, and whom the cluster takes it for.
+    person: Option<(Source, NamedByCluster)>,
+}
+
+impl Ground {
+    async fn sandbox(home: &Home) -> Result<Self> {
+        let sandbox = Sandbox::start(&home.path("cluster")).await?;
+        let seeded = crate::seed::seed(&sandbox).await.context("cannot seed the sandbox")?;
+        let endpoint = sandbox.endpoint();
+        Ok(Self {
+            name: "sandbox",
+            kubeconfig: seeded.gateway_kubeconfig,
+            uid: seeded.cluster_uid,
+            players: cast::sandbox(endpoint.node),
+            notes: (!endpoint.node)
+                .then(|| format!("No pods run in this sandbox: {}", endpoint.node_reason))
+                .into_iter()
+                .collect(),
+            sandbox: Some(sandbox),
+            person: None,
+        })
+    }
+
+    async fn own(source: Source) -> Result<Self> {
+        let own = own::ask(&source).await?;
+        Ok(Self {
+            name: "dev",
+            kubeconfig: source.first_file().context("there is no kubeconfig\nhint: name one with --kubeconfig, or use --sandbox")?,
+            uid: own.uid,
+            players: cast::alone("default"),
+            notes: vec![
+                format!("Behind it: {} (context {})", own.server, own.context),
+                "Agents: put Agent objects into the folder policies/ there and start again; `mantlet dev token NAME` signs for them (claims.sub == 'NAME')".into(),
+            ],
+            sandbox: None,
+            person: Some((source, own.named)),
+        })
+    }
 }
 
 impl Dev {

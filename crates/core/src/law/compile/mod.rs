@@ -46,6 +46,7 @@ impl Law {
             agents,
             own,
             grants,
+            stand_ins: Vec::new(),
             policies,
             by_verb,
         })
