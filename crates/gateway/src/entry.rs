@@ -67,6 +67,14 @@ impl Entry {
         &self.id
     }
 
+    /// The verified name, as far as it is known.
+    pub(crate) fn who(&self) -> &str {
+        self.known
+            .as_ref()
+            .and_then(|known| known.caller.as_ref())
+            .map_or("", |caller| caller.username.as_str())
+    }
+
     pub(crate) fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }

@@ -23,7 +23,7 @@ use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
 use crate::relay::{amend, forward, mask};
 use crate::tasks::Tasks;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Asked, Telemetry};
 use crate::upstream::{Cluster, Unreached};
 
 pub type Reply = Response<ReplyBody>;
@@ -54,30 +54,28 @@ struct Judged {
 impl Gateway {
     /// One request, one reply, one line in the journal, whatever happens.
     pub(crate) async fn serve(self: Arc<Self>, raw: RawRequest) -> Reply {
-        let started = std::time::Instant::now();
         let ask = raw.split();
-        let method = ask.parts.method.clone();
+        let mut asked = Asked::of(&ask);
         let mut entry = match Entry::begin(&self.store, &ask, &self.clock) {
             Ok(entry) => entry,
-            Err(why) => return self.telemetry.finished(&method, started, self.refuse_unrecorded(why)),
+            Err(why) => return self.telemetry.finished(&asked, self.refuse_unrecorded(why)),
         };
-        let end = match self.judge(ask, &mut entry).await {
+        let judged = self.judge(ask, &mut entry).await;
+        asked.by(entry.who());
+        let end = match judged {
             // A write outlives its client: it runs in a task of its own.
-            Ok(judged) => {
-                let effect = judged.permit.action().effect();
-                match self.tasks.run(effect, self.clone().carry(judged, entry)).await {
-                    Ok(end) => end,
-                    Err(_lost) => {
-                        return self
-                            .telemetry
-                            .finished(&method, started, Refusal::Fault.into_reply(None));
-                    }
-                }
-            }
+            Ok(judged) => match self
+                .tasks
+                .run(judged.permit.action().effect(), self.clone().carry(judged, entry))
+                .await
+            {
+                Ok(end) => end,
+                Err(_lost) => return self.telemetry.finished(&asked, Refusal::Fault.into_reply(None)),
+            },
             Err(why) => Err(Refused { entry, why }),
         };
         let reply = end.unwrap_or_else(|refused| self.refuse(refused));
-        self.telemetry.finished(&method, started, reply)
+        self.telemetry.finished(&asked, reply)
     }
 
     /// From bytes to verdict. Droppable: only look-ups happen in here.

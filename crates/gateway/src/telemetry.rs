@@ -12,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mantlet_core::mask;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::arrive::Ask;
 use crate::pipeline::{Gateway, Reply};
 
 /// Counters of one gateway; the registry is a value, so tests own theirs.
@@ -60,14 +62,53 @@ impl Default for Telemetry {
     }
 }
 
+/// What the log says of a request: masked text only, and names.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    started: Instant,
+    method: &'static str,
+    path: String,
+    user: String,
+}
+
+impl Asked {
+    pub(crate) fn of(ask: &Ask) -> Self {
+        Self {
+            started: Instant::now(),
+            method: known(&ask.parts.method),
+            path: mask::text(&ask.path).into_inner(),
+            user: String::new(),
+        }
+    }
+
+    pub(crate) fn by(&mut self, user: &str) {
+        user.clone_into(&mut self.user);
+    }
+}
+
 impl Telemetry {
-    pub(crate) fn finished(&self, method: &Method, started: Instant, reply: Reply) -> Reply {
-        let labels = vec![
-            ("method", known(method).to_owned()),
-            ("code", reply.status().as_str().to_owned()),
-        ];
-        self.requests.get_or_create(&labels).inc();
-        self.durations.observe(started.elapsed().as_secs_f64());
+    /// Counts the request and writes its line: the head of its answer is on its way.
+    pub(crate) fn finished(&self, asked: &Asked, reply: Reply) -> Reply {
+        let code = reply.status().as_u16();
+        let took = asked.started.elapsed();
+        self.requests
+            .get_or_create(&vec![("method", asked.method.to_owned()), ("code", code.to_string())])
+            .inc();
+        self.durations.observe(took.as_secs_f64());
+        let audit_id = reply
+            .headers()
+            .get("audit-id")
+            .and_then(|id| id.to_str().ok())
+            .unwrap_or_default();
+        tracing::info!(
+            method = asked.method,
+            path = asked.path,
+            user = asked.user,
+            code,
+            audit_id,
+            ms = took.as_millis() as u64,
+            "answered"
+        );
         reply
     }
 
