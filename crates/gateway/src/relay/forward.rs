@@ -28,7 +28,7 @@ pub struct Forwarded {
 ///
 /// A Permit is leave, but nothing durable stands behind it:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// use mantlet_core::law::Permit;
 /// use mantlet_gateway::{Cluster, forward};
 /// async fn a_forward_without_pass(permit: Permit, cluster: &Cluster) {
