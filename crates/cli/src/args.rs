@@ -36,7 +36,7 @@ pub struct DevArgs {
     #[command(subcommand)]
     pub command: Option<DevCommand>,
     /// Bring a real Kubernetes along, with identities to try
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     pub sandbox: bool,
     /// Where everything lies [default: $XDG_DATA_HOME/mantlet/dev]
     #[arg(long, value_name = "FOLDER", env = "MANTLET_DEV_DATA", global = true)]
@@ -89,6 +89,7 @@ pub enum SessionsCommand {
     },
     /// One session and its requests
     Show {
+        /// Name of the session, as `mantlet sessions list` prints it
         name: String,
         #[command(flatten)]
         output: OutputArgs,
@@ -102,6 +103,7 @@ pub struct OutputArgs {
     /// Go on with what happens from now on
     #[arg(long, short)]
     pub follow: bool,
+    /// How to print it
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }

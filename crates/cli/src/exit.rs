@@ -59,6 +59,9 @@ impl Fault {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoGateway(_) => Some("name the gateway's kubeconfig: `--kubeconfig FILE`"),
+            Self::Kubeconfig(
+                KubeconfigFault::Read(_) | KubeconfigFault::NoContext | KubeconfigFault::Missing { .. },
+            ) => Some("export KUBECONFIG=FILE, as `mantlet dev` printed it, or name one with `--kubeconfig FILE`"),
             Self::Client(ClientFault::Unreachable { .. }) => Some("see that the gateway runs, then try again"),
             _ => None,
         }

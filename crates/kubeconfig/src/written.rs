@@ -111,10 +111,8 @@ pub(crate) struct Variable {
 impl Kubeconfig {
     /// Reads one file; the paths in it become absolute, relative to the file's folder.
     pub(crate) fn read(path: &Path) -> Result<Self, KubeconfigFault> {
-        let text = std::fs::read_to_string(path).map_err(|source| KubeconfigFault::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| KubeconfigFault::Read(format!("`{}`: {e}", path.display())))?;
         // Only the place of a fault is passed on: the message quotes the file, and the file holds tokens.
         let mut read: Self = serde_saphyr::from_str(&text).map_err(|e| {
             let place = e

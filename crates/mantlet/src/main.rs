@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser as _;
 use mantlet::{config, dev, serve};
 use mantlet_cli::{Command, DevArgs, DevCommand, Mantlet, ServeArgs, TokenArgs, TokenOutput};
@@ -59,6 +59,12 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 async fn serve_command(args: ServeArgs) -> Result<()> {
+    if !args.config.exists() {
+        bail!(
+            "there is no `{}`\nhint: mantlet serve --config FILE, or try it without one: mantlet dev --sandbox",
+            args.config.display()
+        );
+    }
     let config = config::load(&args.config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
     let bound = serve::bind(config, Arc::new(SystemClock)).await?;
     tracing::info!(address = %bound.address()?, telemetry = %bound.telemetry_address()?, "serving");

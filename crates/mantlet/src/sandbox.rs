@@ -62,7 +62,7 @@ pub enum SandboxFault {
     Files { path: PathBuf, source: std::io::Error },
     #[error(
         "a sandbox is built with Go 1.{LEAST_GO} or later, and {found}\n\
-         hint: install it from https://go.dev/dl, or leave out --sandbox to use a cluster of your own"
+         hint: install it from https://go.dev/dl, or leave out --sandbox to put the cluster of your kubeconfig behind the gateway"
     )]
     Go { found: String },
     #[error("the tool that runs the sandbox could not be built:\n{0}")]

@@ -66,6 +66,7 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         );
     }
     let home = Home::open(&options.data_dir)?;
+    free(options.listen).await?; // said now, not after the minutes that a cluster may take
     let certificates = Certificates::open(home.dir(), clock.now())?;
     let issuers = Issuers::open(&home, &certificates).await?;
     let ground = if options.sandbox {

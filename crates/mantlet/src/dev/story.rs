@@ -49,6 +49,6 @@ pub fn story(
             say(&format!("    {command:<width$}  # {expect}"));
         }
     }
-    say("\nCtrl-C ends it. What happened stays in the record: mantlet sessions list");
+    say("\nCtrl-C ends it, and the cluster with it: the next start makes a new one. The record stays in the folder.");
     out
 }
