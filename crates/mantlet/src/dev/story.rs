@@ -49,6 +49,6 @@ pub fn story(
             say(&format!("    {command:<width$}  # {expect}"));
         }
     }
-    say("\nCtrl-C ends it, and the cluster with it: the next start makes a new one. The record stays in the folder.");
+    say("\nCtrl-C ends it, a sandbox's cluster too. The record stays in the folder.");
     out
 }
