@@ -1,3 +1,5 @@
+//! Kubeconfigs as people have them, and what of them is refused.
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::pipeline::Gateway;
+use crate::relay::respond::ReplyBody;
 
 /// As kube-apiserver's (apiserver `server/secure_serving.go`, `ReadHeaderTimeout`).
 const HEAD: Duration = Duration::from_secs(32);
@@ -82,7 +84,15 @@ async fn connection(
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.serve(RawRequest { request, peer }).await) }
+        async move {
+            let head = request.method() == Method::HEAD;
+            let mut reply = gateway.serve(RawRequest { request, peer }).await;
+            // RFC 9110 9.3.2: no content in an answer to HEAD. On HTTP/2 hyper would send it, and the client would see a broken stream.
+            if head {
+                *reply.body_mut() = ReplyBody::whole(Bytes::new());
+            }
+            Ok::<_, Infallible>(reply)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -1,3 +1,5 @@
+//! A complete configuration, spoiled in one place at a time.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the index shows of a journal, to whom, and that it can be made again.
+
 use std::collections::HashMap;
 use std::time::Duration;
 

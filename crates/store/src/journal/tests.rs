@@ -1,3 +1,5 @@
+//! Journals after kills, torn writes, changed bytes and full disks.
+
 use std::sync::Arc;
 
 use mantlet_core::record::{Closed, Line, Opened, Outcome, Record};

@@ -1,3 +1,5 @@
+//! The rewriter on documents cut anywhere, and against the tree and serde_json on any document.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;

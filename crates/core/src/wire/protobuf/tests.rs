@@ -1,3 +1,5 @@
+//! The decoder on objects that Kubernetes itself encoded, and on bytes that nobody should send.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
