@@ -46,6 +46,12 @@ pub struct World {
 impl World {
     /// A gateway with the guardrails and `policies` (YAML of Agents and Policies; `CLUSTER` and `PEOPLE` are filled in).
     pub async fn start(bed: &Bed, name: &str, policies: &str) -> Self {
+        let files = [("guardrails.yaml", mantlet::dev::GUARDRAILS), ("story.yaml", policies)];
+        Self::under(bed, name, &files).await
+    }
+
+    /// A gateway with these policies and no others.
+    pub async fn under(bed: &Bed, name: &str, policies: &[(&str, &str)]) -> Self {
         let clock = Arc::new(HandClock::at(real_now()));
         let dir = std::env::temp_dir().join(format!("mantlet-story-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
@@ -65,10 +71,12 @@ impl World {
             cluster_kubeconfig: &bed.kubeconfig,
             cluster_uid: None,
         };
-        let policies = policies.replace("CLUSTER", "bed").replace("PEOPLE", &people_url);
-        let config = scene
-            .write(&[("guardrails.yaml", mantlet::dev::GUARDRAILS), ("story.yaml", &policies)])
-            .expect("files");
+        let filled: Vec<(&str, String)> = policies
+            .iter()
+            .map(|(file, text)| (*file, text.replace("CLUSTER", "bed").replace("PEOPLE", &people_url)))
+            .collect();
+        let files: Vec<(&str, &str)> = filled.iter().map(|(file, text)| (*file, text.as_str())).collect();
+        let config = scene.write(&files).expect("files");
         let config = mantlet::config::load(&config, Epoch::new(1)).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let bound = serve::bind(config, clock.clone()).await.expect("a gateway");
         let gateway = bound.gateway.clone();

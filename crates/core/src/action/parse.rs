@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::path::{self, Place};
-use super::query::{self, Kind, Pairs, Query};
+use super::query::{self, Kind, Pairs, Query, Rows};
 use super::table::{self, BarePath};
 use super::{Action, Answer, Head, Method, Options, ResourceRef, Target, Unreadable, Verb, accept, agree, selector};
 use crate::mask::Hint;
@@ -85,7 +85,7 @@ fn bare(
         BarePath::Version => (Kind::Version, accept::ANY.to_owned()),
         BarePath::Health => (Kind::Health, accept::ANY.to_owned()),
     };
-    let Query { pairs, options } = query::read(kind, pairs)?;
+    let Query { pairs, options } = query::read(kind, pairs, Rows::Metadata)?;
     let target = Target::Path(decoded);
     let answer = Answer::Verbatim;
     let action = Action {
@@ -113,7 +113,8 @@ fn resource(
     let verb = verb(method, &place, pairs);
     known_route(method, verb, &place, &tail)?;
     let kind = kind(verb, &place);
-    let Query { pairs, mut options } = query::read(kind, pairs)?;
+    let rows = if is_secret(&place) { Rows::Metadata } else { Rows::Objects };
+    let Query { pairs, mut options } = query::read(kind, pairs, rows)?;
     if selects(verb) {
         let named = selector::exact_name(&options.field_selector)?;
         // Only list and watch take their name from it (requestinfo.go): a deletecollection stays unnamed.

@@ -40,7 +40,7 @@ enum Shape {
     Many,
     /// Exactly `All`.
     DryRun,
-    /// `Object` would put whole objects into a Table, where nothing masks them: becomes `Metadata`.
+    /// What of each object stands in a Table beside its cells; see [`Rows`].
     IncludeObject,
     /// Known, without effect here, not sent upstream.
     Dropped,
@@ -204,8 +204,17 @@ pub(super) struct Query {
     pub(super) options: Options,
 }
 
+/// What the rows of a Table may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Whatever is asked for: `kubectl get --sort-by=.spec.replicas` needs the objects.
+    Objects,
+    /// No whole objects, whoever asks: `Object` becomes `Metadata`. Of Secrets.
+    Metadata,
+}
+
 /// Keeps what `kind` knows, refuses all else by name.
-pub(super) fn read(kind: Kind, pairs: &Pairs) -> Result<Query, Unreadable> {
+pub(super) fn read(kind: Kind, pairs: &Pairs, rows: Rows) -> Result<Query, Unreadable> {
     let mut kept: Vec<(String, String)> = Vec::with_capacity(pairs.0.len());
     for (at, (name, value)) in pairs.0.iter().enumerate() {
         let shape = kind.shape(name).ok_or_else(|| unknown(kind, name))?;
@@ -214,7 +223,7 @@ pub(super) fn read(kind: Kind, pairs: &Pairs) -> Result<Query, Unreadable> {
                 "the query parameter `{name}` is given more than once; give it once"
             )));
         }
-        if let Some(value) = canonical(name, value, shape)? {
+        if let Some(value) = canonical(name, value, shape, rows)? {
             kept.push((name.clone(), value));
         }
     }
@@ -223,7 +232,7 @@ pub(super) fn read(kind: Kind, pairs: &Pairs) -> Result<Query, Unreadable> {
     Ok(Query { pairs: kept, options })
 }
 
-fn canonical(name: &str, value: &str, shape: Shape) -> Result<Option<String>, Unreadable> {
+fn canonical(name: &str, value: &str, shape: Shape, rows: Rows) -> Result<Option<String>, Unreadable> {
     let bad = |what: &str| {
         Err(Unreadable::bad_request(format!(
             "the query parameter `{name}` must be {what}"
@@ -238,9 +247,11 @@ fn canonical(name: &str, value: &str, shape: Shape) -> Result<Option<String>, Un
         },
         Shape::DryRun if value == "All" => value.to_owned(),
         Shape::DryRun => return bad("`All`, or be left out"),
-        Shape::IncludeObject if value == "Object" => String::from("Metadata"),
-        Shape::IncludeObject if matches!(value, "" | "None" | "Metadata") => value.to_owned(),
-        Shape::IncludeObject => return bad("`None`, `Metadata` or `Object`"),
+        Shape::IncludeObject => match (value, rows) {
+            ("Object", Rows::Metadata) => String::from("Metadata"),
+            ("Object" | "Metadata" | "None" | "", Rows::Objects | Rows::Metadata) => value.to_owned(),
+            (_, Rows::Objects | Rows::Metadata) => return bad("`None`, `Metadata` or `Object`"),
+        },
         Shape::Dropped => return Ok(None),
     }))
 }
