@@ -1,3 +1,12 @@
 //! Every story that needs more than one crate, told to a real kubectl and a real API server. One binary.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "all of it is tests"
+)]
+
 mod transparency;

@@ -32,7 +32,7 @@ async fn a_script_of_kubectl_commands_says_the_same_through_the_gateway() {
             eprintln!("skipped: {} ({})", line.command, bed.node_reason);
             continue;
         }
-        let t=std::time::Instant::now();
+        let t = std::time::Instant::now();
         let (bare, through) = stage.run(bed, &line).await;
         eprintln!("TIME {:.2} {}", t.elapsed().as_secs_f64(), line.command);
         told.compare(&line.command, &bare, &through, &listed);
@@ -75,8 +75,14 @@ fn differences() -> BTreeMap<String, String> {
         .map(|line| line.split_once('\t').expect("COMMAND<TAB>REASON"))
         .map(|(command, reason)| (command.to_owned(), reason.to_owned()))
         .collect();
-    assert!(listed.len() <= DIFFERENCES, "more than {DIFFERENCES} differences are listed");
-    assert!(listed.values().all(|reason| reason.len() > 10), "a difference has no reason");
+    assert!(
+        listed.len() <= DIFFERENCES,
+        "more than {DIFFERENCES} differences are listed"
+    );
+    assert!(
+        listed.values().all(|reason| reason.len() > 10),
+        "a difference has no reason"
+    );
     let known: Vec<String> = script().into_iter().map(|line| line.command).collect();
     for command in listed.keys() {
         assert!(known.contains(command), "`{command}` is listed, but not in the script");
@@ -273,7 +279,10 @@ struct Same {
 /// What, and what stands in its place. In this order.
 const PATTERNS: [(&str, &str); 9] = [
     // The rest of a pod's name, of an endpoint slice's: as k8s.io/apimachinery `util/rand` makes them.
-    (r"\b(web-[0-9a-z]{8,10}|once|plain)-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "$1-RANDOM"),
+    (
+        r"\b(web-[0-9a-z]{8,10}|once|plain)-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
+        "$1-RANDOM",
+    ),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UID"),
     (r#"(?i)(resource-?version"?: ?"?)[0-9]+"#, "${1}VERSION"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
@@ -299,10 +308,13 @@ impl Same {
     }
 
     fn of_text(&self, text: &str) -> String {
-        let named = self.names.iter().fold(text.to_owned(), |text, (name, with)| text.replace(name, with));
-        self.patterns
+        let named = self
+            .names
             .iter()
-            .fold(named, |text, (pattern, with)| pattern.replace_all(&text, *with).into_owned())
+            .fold(text.to_owned(), |text, (name, with)| text.replace(name, with));
+        self.patterns.iter().fold(named, |text, (pattern, with)| {
+            pattern.replace_all(&text, *with).into_owned()
+        })
     }
 }
 
@@ -319,7 +331,12 @@ fn what_two_runs_tell_differently_is_taken_out_and_nothing_else() {
         same.of_text(object),
         r#""namespace": "walk", "resourceVersion": "VERSION", "uid": "UID", "at": "TIME""#
     );
-    for kept in ["replicas: 3", "settings 3 2", "Error from server (NotFound): pods \"web-1\" not found", "example.com/*=plain:80"] {
+    for kept in [
+        "replicas: 3",
+        "settings 3 2",
+        "Error from server (NotFound): pods \"web-1\" not found",
+        "example.com/*=plain:80",
+    ] {
         assert_eq!(same.of_text(kept), kept);
     }
 }

@@ -113,7 +113,11 @@ fn resource(
     let verb = verb(method, &place, pairs);
     known_route(method, verb, &place, &tail)?;
     let kind = kind(verb, &place);
-    let rows = if is_secret(&place) { Rows::Metadata } else { Rows::Objects };
+    let rows = if is_secret(&place) {
+        Rows::Metadata
+    } else {
+        Rows::Objects
+    };
     let Query { pairs, mut options } = query::read(kind, pairs, rows)?;
     if selects(verb) {
         let named = selector::exact_name(&options.field_selector)?;
