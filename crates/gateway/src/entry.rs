@@ -11,9 +11,10 @@ use mantlet_core::law::{ClusterRef, Denial, Judgment};
 use mantlet_core::mask::text;
 use mantlet_core::record::{AuditId, Closed, Opened, Outcome, Parts};
 use mantlet_core::time::Clock;
-use mantlet_store::{Slot, Store};
+use mantlet_store::{SessionId, Slot, Store};
 
 use crate::arrive::Ask;
+use crate::arrive::accept::UnderWay;
 use crate::relay::refuse::Refusal;
 
 /// One request's line, still open.
@@ -24,10 +25,12 @@ pub struct Entry {
     id: AuditId,
     /// None once written.
     known: Option<Parts>,
-    session: Option<String>,
+    session: Option<SessionId>,
     warnings: Vec<String>,
     clock: Arc<dyn Clock>,
     bytes: u64,
+    /// The connection that it came on is kept as long as this is.
+    _under_way: UnderWay,
 }
 
 impl Entry {
@@ -60,6 +63,7 @@ impl Entry {
             warnings: Vec::new(),
             clock: clock.clone(),
             bytes: 0,
+            _under_way: ask.under_way.clone(),
         })
     }
 
@@ -75,8 +79,8 @@ impl Entry {
             .map_or("", |caller| caller.username.as_str())
     }
 
-    pub(crate) fn session(&self) -> Option<&str> {
-        self.session.as_deref()
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// What the law wants the caller to read beside the answer.
@@ -91,12 +95,12 @@ impl Entry {
         }
     }
 
-    pub(crate) fn called_by(&mut self, caller: &Caller, session: &str) {
+    pub(crate) fn called_by(&mut self, caller: &Caller, session: SessionId) {
         if let Some(known) = &mut self.known {
             known.caller = Some(caller.into());
-            known.session = Some(session.to_owned());
+            known.session = Some(session.as_str().to_owned());
         }
-        self.session = Some(session.to_owned());
+        self.session = Some(session);
     }
 
     /// The law knows nobody by this token.

@@ -103,7 +103,7 @@ impl Gateway {
             .sessions
             .touch(&caller, known, now)
             .map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
-        entry.called_by(&caller, session.as_str());
+        entry.called_by(&caller, session);
         let masker = self.masker(&known.uid)?;
         let action = Arc::new(resolve::resolve(&mut ask).await?);
         entry.asks_for(&action);

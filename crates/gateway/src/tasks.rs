@@ -14,6 +14,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     closing: CancellationToken,
+    /// Cancelled when the drain is over.
+    drained: CancellationToken,
 }
 
 /// The task panicked. What it held was dropped, so its entry is closed.
@@ -44,6 +46,15 @@ impl Tasks {
         });
     }
 
+    /// Starts what serves others and has no end of its own, such as a connection to a cluster. The drain does not wait for it; it is dropped after.
+    pub fn keep(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let drained = self.drained.clone();
+        tokio::spawn(async move {
+            let _ = drained.run_until_cancelled(work).await;
+            tracing::trace!(task = name, "task ended");
+        });
+    }
+
     /// Resolves once the process began to drain. Streams say farewell then.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
@@ -57,9 +68,11 @@ impl Tasks {
     pub async fn drain(&self, within: Duration) -> usize {
         self.closing.cancel();
         self.tracker.close();
-        match tokio::time::timeout(within, self.tracker.wait()).await {
+        let left = match tokio::time::timeout(within, self.tracker.wait()).await {
             Ok(()) => 0,
             Err(_) => self.tracker.len(),
-        }
+        };
+        self.drained.cancel();
+        left
     }
 }

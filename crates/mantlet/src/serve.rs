@@ -35,13 +35,17 @@ pub struct Bound {
 
 /// Opens everything that the configuration names.
 pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Bound> {
+    let store = Store::open(store_config(&config), clock.clone())
+        .await
+        .context("cannot open the store")?;
+    bind_with(config, store, clock).await
+}
+
+/// The same with a store that is open already.
+pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> Result<Bound> {
     mantlet_core::identity::token::self_test().context("the cryptography of this build does not work")?;
     let tasks = Tasks::default();
-    let store = Arc::new(
-        Store::open(store_config(&config), clock.clone())
-            .await
-            .context("cannot open the store")?,
-    );
+    let store = Arc::new(store);
     let mut clusters = Vec::new();
     let mut default = None;
     for written in &config.clusters {
@@ -182,7 +186,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}"))
 }
 
-fn store_config(config: &Config) -> StoreConfig {
+/// Where the configuration says that the memory lies.
+pub fn store_config(config: &Config) -> StoreConfig {
     StoreConfig {
         database: config.storage.database.clone(),
         journal: config.storage.journal.clone(),

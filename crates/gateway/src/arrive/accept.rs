@@ -17,13 +17,18 @@ use hyper_util::server::graceful::GracefulShutdown;
 use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::pipeline::Gateway;
 use crate::relay::respond::ReplyBody;
+use crate::tasks::Tasks;
 
 /// As kube-apiserver's (apiserver `server/secure_serving.go`, `ReadHeaderTimeout`).
 const HEAD: Duration = Duration::from_secs(32);
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a draining process waits for a client to take what was answered.
+const FLUSH: Duration = Duration::from_secs(2);
 const HEAD_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 250;
 
@@ -32,7 +37,11 @@ const STREAMS: u32 = 250;
 pub struct RawRequest {
     pub(crate) request: Request<Incoming>,
     pub(crate) peer: SocketAddr,
+    pub(crate) under_way: UnderWay,
 }
+
+/// Says that a request of a connection has not ended: held by its entry.
+pub(crate) type UnderWay = TaskTrackerToken;
 
 /// The TLS side of a listener: 1.2 and later, HTTP/2 and HTTP/1.1 by ALPN.
 pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, rustls::Error> {
@@ -82,11 +91,18 @@ async fn connection(
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         return;
     };
+    let (tasks, requests) = (gateway.tasks.clone(), TaskTracker::new());
+    let tokens = requests.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        let head = request.method() == Method::HEAD;
+        let raw = RawRequest {
+            request,
+            peer,
+            under_way: tokens.token(),
+        };
         let gateway = gateway.clone();
         async move {
-            let head = request.method() == Method::HEAD;
-            let mut reply = gateway.serve(RawRequest { request, peer }).await;
+            let mut reply = gateway.serve(raw).await;
             // RFC 9110 9.3.2: no content in an answer to HEAD. On HTTP/2 hyper would send it, and the client would see a broken stream.
             if head {
                 *reply.body_mut() = ReplyBody::whole(Bytes::new());
@@ -112,7 +128,18 @@ async fn connection(
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, %peer, "connection ended");
+    tokio::select! {
+        end = watcher.watch(connection) => if let Err(error) = end {
+            tracing::debug!(%error, %peer, "connection ended");
+        },
+        () = given_up(&tasks, &requests) => tracing::debug!(%peer, "connection closed: its client did not take what was answered"),
     }
+}
+
+/// Resolves when a draining process has answered everything that came on a connection and the client has had its time to read it.
+async fn given_up(tasks: &Tasks, requests: &TaskTracker) {
+    tasks.closing().await;
+    requests.close();
+    requests.wait().await;
+    tokio::time::sleep(FLUSH).await;
 }

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use http::header::{HeaderName, USER_AGENT};
 use hyper::body::Incoming;
 
-use accept::RawRequest;
+use accept::{RawRequest, UnderWay};
 
 /// A request on its way in: its head, the body nobody has read, and the name of the cluster that its path begins with.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Ask {
     pub(crate) cluster: Option<String>,
     /// The path without that prefix, still percent-encoded.
     pub(crate) path: String,
+    pub(crate) under_way: UnderWay,
 }
 
 /// The headers of a client that may go upstream as they are, once they are harmless.
@@ -38,6 +39,7 @@ impl RawRequest {
         Ask {
             body: Some(body),
             peer: self.peer,
+            under_way: self.under_way,
             cluster,
             path,
             parts,

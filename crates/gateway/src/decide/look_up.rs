@@ -12,19 +12,22 @@ use http::StatusCode;
 use mantlet_core::action::Answer;
 use mantlet_core::law::{Fact, Learned, Lookup, LookupKind, Lookups};
 use mantlet_core::mask::{self, Hint, Masked};
+use mantlet_store::SessionId;
 use serde_json::Value;
 
 use crate::entry::Entry;
 use crate::upstream::{Cluster, Unreached};
 
 pub(crate) async fn look_up(lookups: Lookups, entry: &mut Entry, cluster: &Cluster) -> Vec<Learned> {
-    let session = entry.session().map(ToOwned::to_owned);
+    let session = entry.session().cloned();
     let mut learned = Vec::new();
     for lookup in &lookups {
         let Some(id) = entry.looks_up(name(lookup.kind())) else {
             continue;
         };
-        let came = cluster.look_up(lookup, id.as_str(), session.as_deref()).await;
+        let came = cluster
+            .look_up(lookup, id.as_str(), session.as_ref().map(SessionId::as_str))
+            .await;
         if let Ok((code, _)) = &came {
             entry.found(&id, code.as_u16());
         }

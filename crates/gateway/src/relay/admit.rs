@@ -6,7 +6,9 @@ use mantlet_core::action::{Action, Effect};
 use mantlet_core::identity::{Caller, Impersonation};
 use mantlet_core::law::Permit;
 use mantlet_core::record::{AuditId, Outcome};
+use mantlet_core::time::Timestamp;
 use mantlet_core::wire::outgoing::{Outgoing, outgoing};
+use mantlet_store::SessionId;
 
 use super::refuse::Refusal;
 use crate::entry::Entry;
@@ -18,7 +20,7 @@ use crate::stream::cut::Cut;
 pub struct Pass {
     permit: Permit,
     entry: Entry,
-    session: String,
+    session: SessionId,
     headers: Vec<(HeaderName, HeaderValue)>,
     code: u16,
     reason: String,
@@ -50,7 +52,12 @@ pub(crate) async fn admit(
             why: Refusal::NotRecorded(why),
         });
     }
-    let session = entry.session().unwrap_or_default().to_owned();
+    let Some(session) = entry.session().cloned() else {
+        return Err(Refused {
+            entry,
+            why: Refusal::Fault,
+        });
+    };
     Ok(Pass {
         permit,
         entry,
@@ -75,7 +82,11 @@ impl Pass {
     }
 
     pub(crate) fn session(&self) -> &str {
-        &self.session
+        self.session.as_str()
+    }
+
+    pub(crate) fn session_ends(&self) -> Timestamp {
+        self.session.ends()
     }
 
     pub(crate) fn warnings(&self) -> &[String] {

@@ -125,9 +125,9 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
         Err(Cut::Unmaskable) => Err(pass.refuse(Refusal::NotMasked(
             "the answer is not the JSON that it says it is".into(),
         ))),
-        Err(cut @ (Cut::TokenEnded | Cut::Drained | Cut::Stalled | Cut::Broken)) => {
-            Err(pass.refuse(Refusal::NotMasked(format!("the answer ended early: {}", cut.as_str()))))
-        }
+        Err(
+            cut @ (Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::Drained | Cut::Stalled | Cut::Broken),
+        ) => Err(pass.refuse(Refusal::NotMasked(format!("the answer ended early: {}", cut.as_str())))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,8 +21,11 @@ use crate::tasks::Tasks;
 pub enum ReplyBody {
     /// All of it is here.
     Whole(Option<Bytes>),
-    /// A pump feeds it; see `stream::pump`.
-    Piped(mpsc::Receiver<Result<Bytes, CutShort>>),
+    /// A pump feeds it; see `stream::pump`. When it stops, `whole` says whether that was the end.
+    Piped {
+        pipe: mpsc::Receiver<Bytes>,
+        whole: Arc<AtomicBool>,
+    },
 }
 
 /// The body ended before its end: no last chunk is sent on HTTP/1.1, RST_STREAM on HTTP/2, so that no client takes the part for the whole.
@@ -106,21 +110,25 @@ impl Body for ReplyBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         match &mut *self {
             ReplyBody::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
-            ReplyBody::Piped(pipe) => pipe.poll_recv(cx).map(|chunk| chunk.map(|c| c.map(Frame::data))),
+            ReplyBody::Piped { pipe, whole } => pipe.poll_recv(cx).map(|chunk| match chunk {
+                Some(bytes) => Some(Ok(Frame::data(bytes))),
+                None if whole.load(Ordering::Acquire) => None,
+                None => Some(Err(CutShort)),
+            }),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             ReplyBody::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            ReplyBody::Piped(_) => false,
+            ReplyBody::Piped { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             ReplyBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            ReplyBody::Piped(_) => SizeHint::default(),
+            ReplyBody::Piped { .. } => SizeHint::default(),
         }
     }
 }

@@ -8,6 +8,10 @@ use serde_json::json;
 pub(crate) enum Cut {
     /// The caller's token expired.
     TokenEnded,
+    /// The caller's session has reached its greatest age.
+    SessionEnded,
+    /// The caller's Agent is one until then (`expiresAt`).
+    AgentEnded,
     /// The gateway is shutting down; another replica will answer.
     Drained,
     /// The client took nothing for a minute.
@@ -22,6 +26,8 @@ impl Cut {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Cut::TokenEnded => "TokenEnded",
+            Cut::SessionEnded => "SessionEnded",
+            Cut::AgentEnded => "AgentEnded",
             Cut::Drained => "Drained",
             Cut::Stalled => "Stalled",
             Cut::Unmaskable => "Unmaskable",
@@ -32,20 +38,33 @@ impl Cut {
     /// The last event of a watch. Reflectors list again on it, and then get the 401 that tells them to sign in.
     /// None where the stream ends without a word: a drain is no business of the client, and a broken answer must look broken.
     pub(crate) fn watch_farewell(self) -> Option<Bytes> {
-        match self {
-            Cut::TokenEnded => {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 401, "reason": "Unauthorized",
-                    "message": "the token of this watch has expired; sign in again and watch anew"});
-                Some(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status}))))
-            }
-            Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => None,
-        }
+        let (code, reason, message) = match self {
+            Cut::TokenEnded => (
+                401,
+                "Unauthorized",
+                "the token of this watch has expired; sign in again and watch anew",
+            ),
+            // Reflectors list again after this one as well, in the session that follows.
+            Cut::SessionEnded => (
+                410,
+                "Expired",
+                "the session of this watch has reached its greatest age; watch anew",
+            ),
+            Cut::AgentEnded => (
+                403,
+                "Forbidden",
+                "the Agent of this watch has expired; ask one of its owners",
+            ),
+            Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => return None,
+        };
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason, "message": message});
+        Some(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status}))))
     }
 
     /// Whether the body may end as if it were complete. Watches and logs have no end of their own, so a clean one misleads nobody.
     pub(crate) fn ends_clean(self) -> bool {
         match self {
-            Cut::TokenEnded | Cut::Drained => true,
+            Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::Drained => true,
             Cut::Stalled | Cut::Unmaskable | Cut::Broken => false,
         }
     }

@@ -29,11 +29,8 @@ const CONNECTION_WINDOW: u32 = 100 * STREAM_WINDOW;
 pub(crate) struct Lane {
     dialer: Arc<Dialer>,
     tasks: Tasks,
-    connections: Pool,
+    connections: Mutex<Vec<Connection>>,
 }
-
-/// A connection lives as long as somebody holds a handle to it, and these are the handles that wait for the next request.
-type Pool = Arc<Mutex<Vec<Connection>>>;
 
 #[derive(Debug, Clone)]
 struct Connection {
@@ -56,7 +53,7 @@ impl Lane {
         Self {
             dialer,
             tasks,
-            connections: Pool::default(),
+            connections: Mutex::new(Vec::new()),
         }
     }
 
@@ -102,12 +99,10 @@ impl Lane {
         let connection = self.open().await?;
         connection.streams.fetch_add(1, Ordering::AcqRel);
         let place = Place(connection.streams.clone());
-        let mut all = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked under the lock: whoever empties the pool at the drain comes after us, or we see it here.
-        if !self.tasks.is_closing() {
-            all.push(connection.clone());
-        }
-        drop(all);
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection.clone());
         Ok((connection, place))
     }
 
@@ -141,18 +136,8 @@ impl Lane {
             .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await
             .map_err(|e| Unreached::Unsent(e.to_string()))?;
-        let (tasks, pool) = (self.tasks.clone(), self.connections.clone());
-        self.tasks.pump("upstream connection", async move {
-            let mut connection = std::pin::pin!(connection);
-            let end = tokio::select! {
-                end = &mut connection => end,
-                // What is under way keeps the connection to its end; an idle one would keep the process.
-                () = tasks.closing() => {
-                    pool.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    connection.await
-                }
-            };
-            if let Err(error) = end {
+        self.tasks.keep("upstream connection", async move {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
