@@ -158,7 +158,7 @@ impl Gateway {
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {
-                let forwarded = forward::forward(pass, &cluster).await?;
+                let forwarded = forward::forward(pass, &cluster, self.clock.as_ref(), &self.tasks).await?;
                 amend::amend(mask::mask(forwarded, &masker).await?).await?
             }
         };
@@ -237,7 +237,7 @@ impl Refusal {
         match self {
             Refusal::NotMasked(_)
             | Refusal::NotReached {
-                why: Unreached::Broken(_) | Unreached::Late,
+                why: Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_),
                 ..
             } => Outcome::Unknown,
             other => {

@@ -3,10 +3,13 @@
 //! Never sees the client's request: what goes out is rebuilt from the action.
 
 use mantlet_core::action::Effect;
+use mantlet_core::time::Clock;
 
 use super::admit::{Pass, Refused};
 use super::refuse::Refusal;
-use crate::upstream::{Arrived, Cluster};
+use crate::stream::pump::ended;
+use crate::tasks::Tasks;
+use crate::upstream::{Arrived, Cluster, Unreached};
 
 /// An answer on its way back, and the Pass that it was got with.
 #[derive(Debug)]
@@ -20,26 +23,38 @@ pub struct Forwarded {
 /// The only way to a cluster for a caller's request, and it takes a [`Pass`]:
 ///
 /// ```
-/// use mantlet_gateway::{Cluster, Pass, forward};
-/// async fn compiles(pass: Pass, cluster: &Cluster) {
-///     let _ = forward(pass, cluster).await;
+/// use mantlet_core::time::Clock;
+/// use mantlet_gateway::{Cluster, Pass, forward, tasks::Tasks};
+/// async fn compiles(pass: Pass, cluster: &Cluster, clock: &dyn Clock, tasks: &Tasks) {
+///     let _ = forward(pass, cluster, clock, tasks).await;
 /// }
 /// ```
 ///
 /// A Permit is leave, but nothing durable stands behind it:
 ///
 /// ```compile_fail,E0308
-/// use mantlet_core::law::Permit;
-/// use mantlet_gateway::{Cluster, forward};
-/// async fn a_forward_without_pass(permit: Permit, cluster: &Cluster) {
-///     let _ = forward(permit, cluster).await;
+/// use mantlet_core::{law::Permit, time::Clock};
+/// use mantlet_gateway::{Cluster, forward, tasks::Tasks};
+/// async fn a_forward_without_pass(permit: Permit, cluster: &Cluster, clock: &dyn Clock, tasks: &Tasks) {
+///     let _ = forward(permit, cluster, clock, tasks).await;
 /// }
 /// ```
 ///
 /// # Cancel safety
 /// Dropping it resets the stream and closes the entry as abandoned. Changes run in a task of their own, so no client can drop them.
-pub async fn forward(mut pass: Pass, cluster: &Cluster) -> Result<Forwarded, Refused> {
-    match cluster.forward(&pass).await {
+pub async fn forward(
+    mut pass: Pass,
+    cluster: &Cluster,
+    clock: &dyn Clock,
+    tasks: &Tasks,
+) -> Result<Forwarded, Refused> {
+    // The head of a followed log comes with its first line (apiserver `responsewriters/writers.go`, StreamObject): a silent pod may never send it.
+    let arrived = tokio::select! {
+        biased;
+        arrived = cluster.forward(&pass) => arrived,
+        cut = ended(&pass, clock, tasks) => Err(Unreached::Ended(cut.as_str())),
+    };
+    match arrived {
         Ok(arrived) => {
             pass.answered(arrived.response.status().as_u16());
             Ok(Forwarded { pass, arrived })

@@ -77,7 +77,8 @@ impl Refusal {
             Refusal::NotMasked(_) => (StatusCode::BAD_GATEWAY, "NotMasked"),
             Refusal::NotAccepted => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Refusal::NotReached {
-                why: Unreached::Late, ..
+                why: Unreached::Late | Unreached::Ended(_),
+                ..
             } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             Refusal::NotReached {
                 why: Unreached::Broken(_),
@@ -111,10 +112,10 @@ impl Refusal {
             Refusal::NotReached { why: Unreached::Unidentified(_), .. } => {
                 "the cluster behind this gateway is not the one it was set up for, or has not said who it is; nothing was sent".into()
             }
-            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, changes: true } => {
+            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_), changes: true } => {
                 "the connection to the cluster broke after the request was sent: whether it happened is unknown. Look with `kubectl get` before you repeat it".into()
             }
-            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late, changes: false } => {
+            Refusal::NotReached { why: Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_), changes: false } => {
                 "the connection to the cluster broke before it answered. Reading again is safe".into()
             }
             Refusal::Fault => "the gateway failed while it handled this request; what was sent is in its record".into(),

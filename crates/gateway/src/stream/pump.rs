@@ -47,18 +47,7 @@ async fn pump(
     clock: &dyn Clock,
     tasks: &Tasks,
 ) {
-    let endless = pass.action().options().endless;
-    let ended = async {
-        if !endless {
-            // A list that has begun is let go to its end: it is bounded, and half of it is worth nothing.
-            return std::future::pending().await;
-        }
-        let (at, why) = legal_end(&pass);
-        tokio::select! {
-            () = until(clock, at) => why,
-            () = tasks.closing() => Cut::Drained,
-        }
-    };
+    let ended = ended(&pass, clock, tasks);
     let mut sent = 0u64;
     let end = tokio::select! {
         biased;
@@ -95,6 +84,18 @@ impl End {
             End::Left => false,
             End::Cut(cut) => cut.ends_clean(),
         }
+    }
+}
+
+/// Resolves when an answer without an end of its own has to end. Others are let go to theirs: a list is bounded, and half of it is worth nothing.
+pub(crate) async fn ended(pass: &Pass, clock: &dyn Clock, tasks: &Tasks) -> Cut {
+    if !pass.action().options().endless {
+        return std::future::pending().await;
+    }
+    let (at, why) = legal_end(pass);
+    tokio::select! {
+        () = until(clock, at) => why,
+        () = tasks.closing() => Cut::Drained,
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Unreached {
     Broken(String),
     /// No answer in time; whether it happened is not known.
     Late,
+    /// It would have been a stream, and had to end before it began; why.
+    Ended(&'static str),
     /// The cluster is not the one that was pinned, or has not said yet who it is.
     Unidentified(String),
 }
@@ -141,12 +143,10 @@ impl Cluster {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         impersonate(&mut request, &pass.impersonation(), Some(pass.session()))?;
-        let lane = if pass.action().options().endless {
-            &self.streams
-        } else {
-            &self.requests
-        };
-        self.send(lane, request).await
+        match pass.action().options().endless {
+            true => self.begun(self.streams.send(request).await).await,
+            false => self.send(&self.requests, request).await,
+        }
     }
 
     /// The second door: a look-up as the caller. `Ok` holds the status code and the document, which nobody has masked yet.
@@ -180,16 +180,18 @@ impl Cluster {
 
     async fn send(&self, lane: &Lane, request: Request<Full<Bytes>>) -> Result<Arrived, Unreached> {
         match tokio::time::timeout(ANSWER, lane.send(request)).await {
-            Ok(Ok((response, place))) => {
-                if response.status() == StatusCode::UNAUTHORIZED {
-                    // An exec plugin is asked anew for the next request.
-                    self.credential.was_refused().await;
-                }
-                Ok(Arrived { response, place })
-            }
-            Ok(Err(why)) => Err(why),
+            Ok(answer) => self.begun(answer).await,
             Err(_) => Err(Unreached::Late),
         }
+    }
+
+    async fn begun(&self, answer: Result<(Response<Incoming>, Place), Unreached>) -> Result<Arrived, Unreached> {
+        let (response, place) = answer?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            // An exec plugin is asked anew for the next request.
+            self.credential.was_refused().await;
+        }
+        Ok(Arrived { response, place })
     }
 
     async fn request(&self, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
@@ -311,6 +313,7 @@ impl std::fmt::Display for Unreached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unreached::Unsent(why) | Unreached::Broken(why) | Unreached::Unidentified(why) => f.write_str(why),
+            Unreached::Ended(why) => write!(f, "the stream ended before it began: {why}"),
             Unreached::Late => write!(f, "no answer within {} s", ANSWER.as_secs()),
         }
     }
