@@ -9,4 +9,7 @@
     reason = "all of it is tests"
 )]
 
+mod cut;
+mod faults;
+mod lost;
 mod transparency;

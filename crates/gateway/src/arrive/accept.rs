@@ -28,7 +28,7 @@ use crate::tasks::Tasks;
 const HEAD: Duration = Duration::from_secs(32);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a draining process waits for a client to take what was answered.
-const FLUSH: Duration = Duration::from_secs(2);
+const FLUSH: Duration = Duration::from_millis(1500);
 const HEAD_BYTES: usize = 64 * 1024;
 const STREAMS: u32 = 250;
 
@@ -75,6 +75,8 @@ pub async fn listen(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gatewa
             }
         }
     }
+    // Whoever comes now is refused at once, and finds another replica; in the backlog it would wait for nothing.
+    drop(listener);
     graceful.shutdown().await;
 }
 
