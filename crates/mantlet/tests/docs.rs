@@ -66,7 +66,13 @@ fn every_field_is_described() {
                 .filter(|o| objects.iter().any(|kind| o["kind"] == *kind))
             {
                 for field in known_fields(&object) {
-                    let spellings = [format!("`{field}`"), format!("`{field}."), format!(".{field}`"), format!(".{field}."), format!("…{field}`")];
+                    let spellings = [
+                        format!("`{field}`"),
+                        format!("`{field}."),
+                        format!(".{field}`"),
+                        format!(".{field}."),
+                        format!("…{field}`"),
+                    ];
                     let spelt = spellings.iter().any(|spelling| page.contains(spelling));
                     assert!(spelt, "the field `{field}` of {} is described nowhere", object["kind"]);
                     seen += 1;

@@ -47,3 +47,16 @@ pub fn session(entry: &Logged) -> Option<String> {
         .get("mantlet.dev/session")?;
     Some(extra.get(0)?.as_str()?.to_owned())
 }
+
+/// What was logged with one of these sessions, once for each stage.
+pub fn of_sessions(log: &Path, sessions: &std::collections::BTreeSet<String>) -> Vec<Logged> {
+    let text = std::fs::read_to_string(log).expect("the audit log can be read");
+    let complete = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..complete]
+        .lines()
+        // Most lines are of others: they need not be parsed.
+        .filter(|line| line.contains("mantlet.dev/session"))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|logged| session(logged).is_some_and(|session| sessions.contains(&session)))
+        .collect()
+}

@@ -9,9 +9,33 @@
 )]
 
 pub mod bed;
+pub mod stage;
 pub mod world;
+pub mod served;
+pub mod bridge;
+pub mod room;
 pub mod kubectl;
+pub mod wire;
 pub mod audit;
+pub mod journal;
+
+use std::time::Duration;
 
 pub use bed::Bed;
+pub use bridge::Bridge;
+pub use room::Room;
+pub use served::Served;
+pub use wire::Wire;
 pub use world::World;
+
+/// Asks again and again until there is an answer; fails after `within`.
+pub async fn eventually<T>(what: &str, within: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begin = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begin.elapsed() < within, "within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -97,7 +97,10 @@ spec:
     world.clock.advance(Duration::from_secs(1));
     let (text, end) = watch.ended(AT_ONCE).await;
     assert_eq!(end, End::Clean, "{text}");
-    assert!(text.contains(r#""code":410"#) && text.contains("its greatest age"), "{text}");
+    assert!(
+        text.contains(r#""code":410"#) && text.contains("its greatest age"),
+        "{text}"
+    );
     assert_eq!(outcome(&world, &watch.id).await, "cut: SessionEnded");
     let after = wire.get(&path).await.expect("an answer");
     assert_eq!(after.code, 200, "the token is as good as before: {}", after.text());
@@ -123,11 +126,18 @@ async fn a_drain_ends_streams_and_waits_for_nobody_who_does_not_read() {
     ))
     .ok();
     let wire = dial(&world, "cut-drainer").await;
-    let mut watch = Stream::open(&wire, &room.path("configmaps?watch=true&fieldSelector=metadata.name%3Dkube-root-ca.crt")).await;
+    let mut watch = Stream::open(
+        &wire,
+        &room.path("configmaps?watch=true&fieldSelector=metadata.name%3Dkube-root-ca.crt"),
+    )
+    .await;
     watch.begun().await;
     // Both take the head of their answer and nothing of its body.
     let stalled = dial(&world, "cut-drainer").await;
-    let list = stalled.send("GET", &room.path("configmaps"), "", "").await.expect("a head");
+    let list = stalled
+        .send("GET", &room.path("configmaps"), "", "")
+        .await
+        .expect("a head");
     let other = stalled
         .send("GET", &room.path("configmaps?watch=true"), "", "")
         .await
@@ -138,7 +148,10 @@ async fn a_drain_ends_streams_and_waits_for_nobody_who_does_not_read() {
     world.drain();
     let (text, end) = watch.ended(AT_ONCE).await;
     assert_eq!(end, End::Clean, "{text}");
-    assert!(!text.contains("ERROR"), "a restart is no business of the client: {text}");
+    assert!(
+        !text.contains("ERROR"),
+        "a restart is no business of the client: {text}"
+    );
     let (code, text) = ended(kubectl).await;
     assert_eq!(code, Some(0), "{text}");
     let events = world.end_and_read().await;
@@ -165,14 +178,20 @@ async fn a_drain_waits_for_the_writes_that_are_under_way() {
     let wire = dial(&world, "cut-writer").await;
     let path = room.path("configmaps");
     eventually("the gateway serves", PATIENCE, async || {
-        wire.get(&path).await.is_ok_and(|answer| answer.code == 200).then_some(())
+        wire.get(&path)
+            .await
+            .is_ok_and(|answer| answer.code == 200)
+            .then_some(())
     })
     .await;
 
     bridge.hold();
     let write = tokio::spawn(async move {
-        wire.post(&path, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"late"}}"#)
-            .await
+        wire.post(
+            &path,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"late"}}"#,
+        )
+        .await
     });
     eventually("the write is on its way", PATIENCE, async || {
         let events = world.events().await;
@@ -181,16 +200,23 @@ async fn a_drain_waits_for_the_writes_that_are_under_way() {
     .await;
     world.drain();
     eventually("the gateway takes no more connections", PATIENCE, async || {
-        tokio::net::TcpStream::connect(world.address).await.is_err().then_some(())
+        tokio::net::TcpStream::connect(world.address)
+            .await
+            .is_err()
+            .then_some(())
     })
     .await;
     assert!(!write.is_finished());
     bridge.open();
-    let answer = write.await.expect("joined").expect("the client is answered in spite of the drain");
+    let answer = write
+        .await
+        .expect("joined")
+        .expect("the client is answered in spite of the drain");
     assert_eq!(answer.code, 201, "{}", answer.text());
     let events = world.end_and_read().await;
     assert_eq!(outcome_in(&events, &answer.audit_id()), "answered");
-    room.bare(&format!("kubectl -n {} get configmap late", room.namespace)).ok();
+    room.bare(&format!("kubectl -n {} get configmap late", room.namespace))
+        .ok();
 }
 
 /// An answer that is read as it comes.

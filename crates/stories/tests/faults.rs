@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mantlet_core::identity::Population;
+use mantlet_store::Sizes;
 use mantlet_stories::stage::{Plan, kubeconfig_at};
 use mantlet_stories::wire::Answer;
 use mantlet_stories::{Bridge, Room, Wire, World, audit, eventually, need_bed, served};
-use mantlet_store::Sizes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,23 +18,41 @@ async fn a_journal_that_fails_refuses_reads_and_writes_and_nothing_is_sent() {
     let room = Room::open(bed, "faults-journal", "faults-journal");
     let wire = dial(&world, "faults-journal").await;
     let path = room.path("configmaps");
-    assert_eq!(wire.post(&path, &configmap("before")).await.expect("an answer").code, 201);
+    assert_eq!(
+        wire.post(&path, &configmap("before")).await.expect("an answer").code,
+        201
+    );
     assert!(ready(&world).await.starts_with("HTTP/1.1 200"));
 
     world.disk.fail_flushes(true);
     let write = wire.post(&path, &configmap("unrecorded")).await.expect("an answer");
     is_refused(&write, 503, "NotRecorded");
     // From here on the journal is known to be down: no request gets as far as an Audit-ID.
-    for (method, path, body) in [("GET", &path, ""), ("POST", &path, r#"{"kind":"ConfigMap"}"#), ("GET", &"/version".to_owned(), "")] {
-        let answer = wire.call(method, path, "application/json", body).await.expect("an answer");
+    for (method, path, body) in [
+        ("GET", &path, ""),
+        ("POST", &path, r#"{"kind":"ConfigMap"}"#),
+        ("GET", &"/version".to_owned(), ""),
+    ] {
+        let answer = wire
+            .call(method, path, "application/json", body)
+            .await
+            .expect("an answer");
         is_refused(&answer, 503, "NotRecorded");
         assert!(answer.headers.get("audit-id").is_none());
     }
     let page = ready(&world).await;
-    assert!(page.starts_with("HTTP/1.1 503") && page.contains("[-]journal failed"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 503") && page.contains("[-]journal failed"),
+        "{page}"
+    );
 
-    let there = room.bare(&format!("kubectl -n {} get configmaps -o name", room.namespace)).ok();
-    assert!(there.contains("configmap/before") && !there.contains("unrecorded"), "{there}");
+    let there = room
+        .bare(&format!("kubectl -n {} get configmaps -o name", room.namespace))
+        .ok();
+    assert!(
+        there.contains("configmap/before") && !there.contains("unrecorded"),
+        "{there}"
+    );
     if let Some(log) = &bed.audit_log {
         // It is written before a request is answered, and kubectl has asked since.
         assert!(audit::entries(log).all(|logged| logged.audit_id != write.audit_id()));
@@ -73,7 +91,11 @@ async fn a_journal_without_room_refuses_until_there_is_some() {
     .await;
     assert!(ready(&world).await.starts_with("HTTP/1.1 200"));
     let answered = world.events().await.len();
-    assert_eq!(world.end_and_read().await.len(), answered, "each answered request is one event");
+    assert_eq!(
+        world.end_and_read().await.len(),
+        answered,
+        "each answered request is one event"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +143,9 @@ async fn a_dead_port_is_a_503() {
     world.stage.show_keys();
     let wire = dial(&world, "faults-dead").await;
     let answer = eventually("the issuers' keys are there", PATIENCE, async || {
-        let answer = wire.post("/api/v1/namespaces", r#"{"apiVersion":"v1","kind":"Namespace"}"#).await;
+        let answer = wire
+            .post("/api/v1/namespaces", r#"{"apiVersion":"v1","kind":"Namespace"}"#)
+            .await;
         let answer = answer.expect("an answer");
         answer.text().contains("cannot be reached").then_some(answer)
     })
@@ -143,12 +167,17 @@ async fn a_cluster_that_is_another_than_the_pinned_one_gets_no_request() {
     let path = room.path("configmaps");
     let answer = eventually("the issuers' keys are there", PATIENCE, async || {
         let answer = wire.post(&path, &configmap("astray")).await.expect("an answer");
-        answer.text().contains("not the one it was set up for").then_some(answer)
+        answer
+            .text()
+            .contains("not the one it was set up for")
+            .then_some(answer)
     })
     .await;
     is_refused(&answer, 503, "ServiceUnavailable");
     assert!(ready(&world).await.contains("[-]cluster-bed failed"));
-    let there = room.bare(&format!("kubectl -n {} get configmaps -o name", room.namespace)).ok();
+    let there = room
+        .bare(&format!("kubectl -n {} get configmaps -o name", room.namespace))
+        .ok();
     assert!(!there.contains("astray"), "{there}");
     world.end().await;
 }
@@ -163,7 +192,11 @@ async fn issuers_that_are_down_at_the_start_are_asked_again() {
     let page = ready(&world).await;
     assert!(page.contains("[!]issuer https://127.0.0.1"), "{page}");
     let forged = Wire::dial(world.address, &world.authority, "not.a.token").await;
-    assert_eq!(forged.get("/version").await.expect("an answer").code, 401, "no issuer has to be asked about this one");
+    assert_eq!(
+        forged.get("/version").await.expect("an answer").code,
+        401,
+        "no issuer has to be asked about this one"
+    );
 
     world.stage.show_keys();
     eventually("the gateway has the keys", PATIENCE, async || {
@@ -214,7 +247,13 @@ async fn a_write_outlives_its_client() {
     drop(closed);
     assert!(reset.await.is_err_and(|end| end.is_cancelled()));
     // The gateway is still at it, and has noticed nothing that would end them.
-    assert_eq!(wire.get("/apis/gate.mantlet.dev/v1alpha1/sessions").await.expect("an answer").code, 200);
+    assert_eq!(
+        wire.get("/apis/gate.mantlet.dev/v1alpha1/sessions")
+            .await
+            .expect("an answer")
+            .code,
+        200
+    );
     bridge.open();
     for id in ids {
         let outcome = eventually("the write ends", PATIENCE, async || {
@@ -225,7 +264,10 @@ async fn a_write_outlives_its_client() {
         .await;
         assert_eq!(outcome, "answered");
     }
-    let there = room.bare(&format!("kubectl -n {} get configmaps reset closed -o name", room.namespace));
+    let there = room.bare(&format!(
+        "kubectl -n {} get configmaps reset closed -o name",
+        room.namespace
+    ));
     assert_eq!(there.ok(), "configmap/reset\nconfigmap/closed\n");
     world.end().await;
 }
@@ -253,5 +295,9 @@ async fn ready(world: &World) -> String {
 fn is_refused(answer: &Answer, code: u16, reason: &str) {
     assert_eq!(answer.code, code, "{}", answer.text());
     let status: serde_json::Value = serde_json::from_slice(&answer.body).expect("a Status");
-    assert_eq!((&status["kind"], &status["reason"]), (&"Status".into(), &reason.into()), "{status}");
+    assert_eq!(
+        (&status["kind"], &status["reason"]),
+        (&"Status".into(), &reason.into()),
+        "{status}"
+    );
 }
