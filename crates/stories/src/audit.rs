@@ -6,12 +6,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What one Audit-ID left in the API server's log, over all its stages.
+/// A line of the API server's log: what one Audit-ID left there at one stage.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Logged {
     #[serde(rename = "auditID")]
     pub audit_id: String,
+    pub stage: String,
     pub verb: String,
     #[serde(rename = "requestURI")]
     pub uri: String,
@@ -36,6 +37,19 @@ pub fn entries(log: &Path) -> impl Iterator<Item = Logged> {
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     lines.into_iter()
+}
+
+/// Everything in the log that came with the credential of `user`, whomever it impersonated: a line for each stage of each request.
+pub fn by_user(log: &Path, user: &str) -> Vec<Logged> {
+    let text = std::fs::read_to_string(log).expect("the audit log can be read");
+    let complete = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..complete]
+        .lines()
+        // Most lines are of others and need not be parsed.
+        .filter(|line| line.contains(user))
+        .map(|line| serde_json::from_str::<Logged>(line).expect("a line of the audit log is an event"))
+        .filter(|logged| logged.user["username"] == user)
+        .collect()
 }
 
 /// The session that a logged request carries as an impersonation extra.

@@ -11,5 +11,6 @@
 
 mod cut;
 mod faults;
+mod join;
 mod lost;
 mod transparency;

@@ -32,9 +32,7 @@ async fn a_script_of_kubectl_commands_says_the_same_through_the_gateway() {
             eprintln!("skipped: {} ({})", line.command, bed.node_reason);
             continue;
         }
-        let t = std::time::Instant::now();
         let (bare, through) = stage.run(bed, &line).await;
-        eprintln!("TIME {:.2} {}", t.elapsed().as_secs_f64(), line.command);
         told.compare(&line.command, &bare, &through, &listed);
     }
     drop(stage);
