@@ -46,6 +46,8 @@ pub(crate) fn with_cluster(
     places: &Places,
     run: impl FnOnce(Vec<(&'static str, String)>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
+    // Stories start it as a process of its own. Both packages, so that the tests find the same features built.
+    process::run(&mut places.cargo(["build", "-p", "mantlet", "-p", "mantlet-stories"]))?;
     let oracle = ("MANTLET_ORACLE", cluster::oracle(places)?);
     if std::env::var_os("MANTLET_TEST_KUBECONFIG").is_some() {
         println!("MANTLET_TEST_KUBECONFIG is set: no cluster is started");
