@@ -9,6 +9,7 @@
     reason = "all of it is tests"
 )]
 
+mod bounded;
 mod cut;
 mod faults;
 mod join;
