@@ -53,13 +53,20 @@ struct Judged {
 
 impl Gateway {
     /// One request, one reply, one line in the journal, whatever happens.
-    pub(crate) async fn serve(self: Arc<Self>, raw: RawRequest) -> Reply {
+    // INVARIANT: the line is begun here, not in the future: hyper drops the future unpolled where the client left right behind its request.
+    pub(crate) fn serve(self: Arc<Self>, raw: RawRequest) -> impl Future<Output = Reply> + Send {
         let ask = raw.split();
-        let mut asked = Asked::of(&ask);
-        let mut entry = match Entry::begin(&self.store, &ask, &self.clock) {
-            Ok(entry) => entry,
-            Err(why) => return self.telemetry.finished(&asked, self.refuse_unrecorded(why)),
-        };
+        let asked = Asked::of(&ask);
+        let entry = Entry::begin(&self.store, &ask, &self.clock).map_err(|why| self.refuse_unrecorded(why));
+        async move {
+            match entry {
+                Ok(entry) => self.answer(ask, asked, entry).await,
+                Err(reply) => self.telemetry.finished(&asked, reply),
+            }
+        }
+    }
+
+    async fn answer(self: Arc<Self>, ask: Ask, mut asked: Asked, mut entry: Entry) -> Reply {
         let judged = self.judge(ask, &mut entry).await;
         asked.by(entry.who());
         let end = match judged {

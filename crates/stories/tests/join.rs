@@ -47,9 +47,17 @@ async fn what_kubectl_does_is_in_both_logs_once() {
     let dry_runs = joined.events.iter().flat_map(lookups).count();
     assert!(dry_runs >= 5, "only {dry_runs} look-ups: {}", joined.summary());
     for wanted in ["answered", "refused"] {
-        assert!(joined.outcomes().contains_key(wanted), "nothing {wanted}: {}", joined.summary());
+        assert!(
+            joined.outcomes().contains_key(wanted),
+            "nothing {wanted}: {}",
+            joined.summary()
+        );
     }
-    assert_eq!(joined.of_kubectl, joined.events.len(), "events beyond the answers that kubectl got");
+    assert_eq!(
+        joined.of_kubectl,
+        joined.events.len(),
+        "events beyond the answers that kubectl got"
+    );
     place.end(&joined).await;
 }
 
@@ -111,7 +119,11 @@ async fn a_client_that_leaves_leaves_one_event_behind() {
     let kept = keep_watching(sent, &person).await;
     let joined = place.settled(&kept.marks).await;
     for wanted in ["answered", "refused", "abandoned"] {
-        assert!(joined.outcomes().contains_key(wanted), "nothing {wanted}: {}", joined.summary());
+        assert!(
+            joined.outcomes().contains_key(wanted),
+            "nothing {wanted}: {}",
+            joined.summary()
+        );
     }
     // A watch has no end but the client's.
     for event in joined.events.iter().filter(|e| e.event.verb == "watch" && !is_open(e)) {
@@ -130,7 +142,13 @@ async fn leave_over_http_1(sent: &Sent, token: &str) {
     client.send(&sent.create(), |_| "").await;
     client.leave();
     // Right after the request.
-    for call in [sent.list(), sent.watch(), sent.create(), sent.patch("big-0"), sent.patch("nosuch")] {
+    for call in [
+        sent.list(),
+        sent.watch(),
+        sent.create(),
+        sent.patch("big-0"),
+        sent.patch("nosuch"),
+    ] {
         let mut client = sent.one(token).await;
         client.send(&call, |body| body).await;
         client.leave();
@@ -173,7 +191,9 @@ async fn leave_over_http_2(sent: &Sent, token: &str) {
         }
     }
     // The stream was one thing, the connection is another.
-    let many: Vec<_> = (0..8).map(|n| client.send(&if n % 2 == 0 { sent.list() } else { sent.create() }, true)).collect();
+    let many: Vec<_> = (0..8)
+        .map(|n| client.send(&if n % 2 == 0 { sent.list() } else { sent.create() }, true))
+        .collect();
     let mut watch = client.send(&sent.watch(), true).await.unwrap();
     piece(&mut watch).await.unwrap();
     client.leave();
@@ -219,8 +239,14 @@ async fn a_cluster_that_is_cut_off_leaves_one_event_behind() {
     let mut listing = client.send(&list, true).await.unwrap();
     piece(&mut listing).await.unwrap();
     place.line.cut();
-    assert!(broke(&mut watching).await, "a watch that was cut off ended as if it were complete");
-    assert!(broke(&mut listing).await, "a list that was cut off ended as if it were complete");
+    assert!(
+        broke(&mut watching).await,
+        "a watch that was cut off ended as if it were complete"
+    );
+    assert!(
+        broke(&mut listing).await,
+        "a list that was cut off ended as if it were complete"
+    );
 
     // A write whose answer is lost happened; the gateway says that it does not know.
     assert_eq!(client.call(&sent.nothing()).await.unwrap(), 200);
@@ -244,13 +270,23 @@ async fn a_cluster_that_is_cut_off_leaves_one_event_behind() {
     storm(&place).await;
 
     let joined = place.settled(&[]).await;
-    let of = |mark: &str| joined.events.iter().find(|e| e.event.request_uri.contains(mark)).unwrap();
+    let of = |mark: &str| {
+        joined
+            .events
+            .iter()
+            .find(|e| e.event.request_uri.contains(mark))
+            .unwrap()
+    };
     assert_eq!(outcome(of(&watch.mark)), "cut: Broken");
     assert_eq!(outcome(of(&list.mark)), "cut: Broken");
     assert_eq!(outcome(of(&unanswered.mark)), "unknown");
     assert_eq!(outcome(of(&unsent.mark)), "unknown");
     let logged = |mark: &str| joined.logged.contains_key(&of(mark).metadata.name);
-    assert!(logged(&unanswered.mark) && !logged(&unsent.mark), "{}", joined.summary());
+    assert!(
+        logged(&unanswered.mark) && !logged(&unsent.mark),
+        "{}",
+        joined.summary()
+    );
     assert!(!place.has(&unsent.mark).await, "a write that broke off was sent again");
     place.end(&joined).await;
 }
@@ -269,9 +305,14 @@ async fn broke(answer: &mut http::Response<hyper::body::Incoming>) -> bool {
 /// Readers and writers side by side, of both populations; the line is cut after every tenth answer.
 async fn storm(place: &Place) {
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    for (worker, population) in [Population::People, Population::Agents, Population::People, Population::Agents]
-        .into_iter()
-        .enumerate()
+    for (worker, population) in [
+        Population::People,
+        Population::Agents,
+        Population::People,
+        Population::Agents,
+    ]
+    .into_iter()
+    .enumerate()
     {
         let (sent, told, token) = (place.sent.clone(), told.clone(), place.token(population));
         tokio::spawn(async move {
@@ -297,7 +338,10 @@ async fn storm(place: &Place) {
         }
     }
     assert_eq!(answers, 60);
-    assert!(whole >= 10, "only {whole} of {answers} requests came through: the gateway does not dial again");
+    assert!(
+        whole >= 10,
+        "only {whole} of {answers} requests came through: the gateway does not dial again"
+    );
 }
 
 /// A namespace, a gateway with a credential of its own, the line between it and the API server.
@@ -434,10 +478,19 @@ impl Place {
     async fn end(self, before: &Joined) {
         let dir = self.world.end().await;
         let after = left_behind(&dir).await;
-        let names = |events: &[SessionEvent]| -> BTreeSet<String> { events.iter().map(|e| e.metadata.name.clone()).collect() };
-        assert_eq!(names(&before.events), names(&after), "what is on disk is not what was shown");
+        let names =
+            |events: &[SessionEvent]| -> BTreeSet<String> { events.iter().map(|e| e.metadata.name.clone()).collect() };
+        assert_eq!(
+            names(&before.events),
+            names(&after),
+            "what is on disk is not what was shown"
+        );
         for event in &after {
-            let then = before.events.iter().find(|e| e.metadata.name == event.metadata.name).unwrap();
+            let then = before
+                .events
+                .iter()
+                .find(|e| e.metadata.name == event.metadata.name)
+                .unwrap();
             assert!(!is_open(event), "still open after the end: {}", event.event.request_uri);
             match is_open(then) {
                 // Ended by the gateway, not found unclosed when its store was opened again.
@@ -477,7 +530,11 @@ impl Joined {
         }
         for event in &self.events {
             let kept = kept.iter().any(|mark| event.event.request_uri.contains(mark));
-            faults.extend(fault_of_event(event, self.logged.contains_key(&event.metadata.name), kept));
+            faults.extend(fault_of_event(
+                event,
+                self.logged.contains_key(&event.metadata.name),
+                kept,
+            ));
         }
         for (id, (came, event)) in &looked_up {
             if *came && !self.logged.contains_key(id) {
@@ -518,8 +575,15 @@ impl Joined {
 }
 
 /// What the gateway sent is a caller's request, a look-up for one, or its own.
-fn fault_of_log(id: &str, lines: &[Logged], named: &BTreeMap<String, &SessionEvent>, looked_up: bool) -> Option<String> {
-    let ends = lines.iter().filter(|l| matches!(l.stage.as_str(), "ResponseComplete" | "Panic"));
+fn fault_of_log(
+    id: &str,
+    lines: &[Logged],
+    named: &BTreeMap<String, &SessionEvent>,
+    looked_up: bool,
+) -> Option<String> {
+    let ends = lines
+        .iter()
+        .filter(|l| matches!(l.stage.as_str(), "ResponseComplete" | "Panic"));
     if ends.count() > 1 {
         return Some(format!("{id} was sent more than once: {lines:?}"));
     }
@@ -530,7 +594,8 @@ fn fault_of_log(id: &str, lines: &[Logged], named: &BTreeMap<String, &SessionEve
         (true, _, _) => fault("an own call as somebody"),
         (false, Some(event), false) => {
             let wanted = event.event.annotations.get("mantlet.dev/session");
-            (session.as_ref() != wanted).then(|| format!("{id} went out in session {session:?}, its event says {wanted:?}"))
+            (session.as_ref() != wanted)
+                .then(|| format!("{id} went out in session {session:?}, its event says {wanted:?}"))
         }
         (false, None, true) if line.uri.contains("dryRun=All") => None,
         (false, None, true) => fault("a look-up that is no dry-run"),
@@ -540,7 +605,14 @@ fn fault_of_log(id: &str, lines: &[Logged], named: &BTreeMap<String, &SessionEve
 }
 
 fn fault_of_event(event: &SessionEvent, logged: bool, kept: bool) -> Option<String> {
-    let fault = |what: &str| Some(format!("{what}: {} {} ({})", event.metadata.name, event.event.request_uri, outcome(event)));
+    let fault = |what: &str| {
+        Some(format!(
+            "{what}: {} {} ({})",
+            event.metadata.name,
+            event.event.request_uri,
+            outcome(event)
+        ))
+    };
     let here = event.event.request_uri.contains("/apis/gate.mantlet.dev");
     match (outcome(event), logged) {
         ("open", true) if kept => None,
@@ -559,7 +631,11 @@ fn outcome(event: &SessionEvent) -> &str {
     if is_open(event) {
         return "open";
     }
-    event.event.annotations.get("mantlet.dev/outcome").map_or("none", String::as_str)
+    event
+        .event
+        .annotations
+        .get("mantlet.dev/outcome")
+        .map_or("none", String::as_str)
 }
 
 fn is_open(event: &SessionEvent) -> bool {
@@ -605,7 +681,11 @@ async fn left_behind(dir: &Path) -> Vec<SessionEvent> {
     let mut all = Vec::new();
     let mut next = None;
     loop {
-        let page = store.index.events(&Visible::Everything, None, None, next.as_deref()).await.unwrap();
+        let page = store
+            .index
+            .events(&Visible::Everything, None, None, next.as_deref())
+            .await
+            .unwrap();
         all.extend(page.items);
         next = page.r#continue;
         if next.is_none() {
@@ -632,7 +712,9 @@ async fn admin(bed: &Bed, dir: &Path, line: &str) -> Said {
 
 /// A line to the bed's API server, and a kubeconfig that goes over it as `token`.
 async fn through_a_line(bed: &Bed, dir: &Path, token: &str) -> (Line, PathBuf) {
-    let whole = admin(bed, dir, "kubectl config view --raw --minify --flatten -o json").await.ok();
+    let whole = admin(bed, dir, "kubectl config view --raw --minify --flatten -o json")
+        .await
+        .ok();
     let mut config: Value = serde_json::from_str(&whole).unwrap();
     let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap();
     let line = Line::lay(server.strip_prefix("https://").unwrap().parse().unwrap()).await;

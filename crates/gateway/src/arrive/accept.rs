@@ -102,9 +102,9 @@ async fn connection(
             peer,
             under_way: tokens.token(),
         };
-        let gateway = gateway.clone();
+        let reply = gateway.clone().serve(raw);
         async move {
-            let mut reply = gateway.serve(raw).await;
+            let mut reply = reply.await;
             // RFC 9110 9.3.2: no content in an answer to HEAD. On HTTP/2 hyper would send it, and the client would see a broken stream.
             if head {
                 *reply.body_mut() = ReplyBody::whole(Bytes::new());

@@ -166,7 +166,10 @@ impl Sent {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let name = ServerName::from(self.address.ip());
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap()
     }
 }
 
@@ -231,7 +234,11 @@ pub(crate) struct Two {
 
 impl Two {
     /// Sends a request, whole or for ever unfinished; its answer is what is awaited. Dropping the answer or its body resets the stream.
-    pub(crate) fn send(&mut self, call: &Call, whole: bool) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+    pub(crate) fn send(
+        &mut self,
+        call: &Call,
+        whole: bool,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
         let media = match call.method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",

@@ -101,7 +101,11 @@ async fn pass(
             held.fetch_add(1, Ordering::SeqCst);
         }
         // A piece that was held when the line was cut goes nowhere.
-        match state.wait_for(|state| state.holds != waits).await.map(|state| state.cuts) {
+        match state
+            .wait_for(|state| state.holds != waits)
+            .await
+            .map(|state| state.cuts)
+        {
             Ok(now) if now == cuts => {}
             Ok(_) | Err(_) => return,
         }
