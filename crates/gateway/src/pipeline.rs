@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
-use mantlet_core::action::{Action, Unreadable, UnreadableStatus};
+use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
 use mantlet_core::identity::Caller;
 use mantlet_core::law::{Facts, Permit, Step, Verdict};
 use mantlet_core::mask::Masker;
@@ -221,20 +221,12 @@ impl Gateway {
 
 /// What the law allows and this gateway cannot carry yet: streams that leave HTTP.
 fn serve_here(action: &Action) -> Result<(), Refusal> {
-    use mantlet_core::action::Verb;
-    match action.verb() {
-        Verb::Exec | Verb::Attach | Verb::PortForward | Verb::Proxy => Err(Refusal::NotServed(format!(
+    match action.verb().sort() {
+        Sort::Connects => Err(Refusal::NotServed(format!(
             "{} is not possible through this gateway yet; nothing was sent. Use `kubectl logs`, `kubectl describe` or `kubectl get events` to look; do not retry",
             action.verb().as_str()
         ))),
-        Verb::Get
-        | Verb::List
-        | Verb::Watch
-        | Verb::Create
-        | Verb::Update
-        | Verb::Patch
-        | Verb::Delete
-        | Verb::DeleteCollection => Ok(()),
+        Sort::Reads | Sort::Stores | Sort::Deletes => Ok(()),
     }
 }
 

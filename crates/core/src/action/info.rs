@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Method, ResourceRef, Target, Verb};
+use super::{Action, Method, ResourceRef, Sort, Target, Verb};
 
 impl Action {
     /// `RequestInfo` (`k8s.io/apiserver` `pkg/endpoints/request/requestinfo.go`) with Go's field names, as the oracle prints it.
@@ -39,22 +39,15 @@ impl Action {
 
     /// The verb that RBAC is asked for.
     pub fn authorized_as(&self) -> &'static str {
-        match self.verb {
-            Verb::Exec | Verb::Attach | Verb::PortForward | Verb::Proxy => match self.method {
+        match self.verb.sort() {
+            Sort::Connects => match self.method {
                 Method::Get => "get",
                 Method::Post => "create",
                 Method::Put => "update",
                 Method::Patch => "patch",
                 Method::Delete => "delete",
             },
-            Verb::Get
-            | Verb::List
-            | Verb::Watch
-            | Verb::Create
-            | Verb::Update
-            | Verb::Patch
-            | Verb::Delete
-            | Verb::DeleteCollection => self.verb.as_str(),
+            Sort::Reads | Sort::Stores | Sort::Deletes => self.verb.as_str(),
         }
     }
 

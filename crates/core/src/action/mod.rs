@@ -52,6 +52,17 @@ pub enum Verb {
     Proxy,
 }
 
+/// What kind of thing a verb does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    Reads,
+    /// Leaves an object behind, as it was sent or as a patch makes it.
+    Stores,
+    Deletes,
+    /// Opens a way into a pod, a service or a node.
+    Connects,
+}
+
 /// What the action is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -208,22 +219,24 @@ impl Action {
     }
 
     pub fn effect(&self) -> Effect {
-        match self.verb {
-            Verb::Get | Verb::List | Verb::Watch => Effect::Reads,
-            Verb::Create
-            | Verb::Update
-            | Verb::Patch
-            | Verb::Delete
-            | Verb::DeleteCollection
-            | Verb::Exec
-            | Verb::Attach
-            | Verb::PortForward
-            | Verb::Proxy => Effect::Changes,
+        match self.verb.sort() {
+            Sort::Reads => Effect::Reads,
+            Sort::Stores | Sort::Deletes | Sort::Connects => Effect::Changes,
         }
     }
 }
 
 impl Verb {
+    /// What kind of thing it does.
+    pub fn sort(self) -> Sort {
+        match self {
+            Verb::Get | Verb::List | Verb::Watch => Sort::Reads,
+            Verb::Create | Verb::Update | Verb::Patch => Sort::Stores,
+            Verb::Delete | Verb::DeleteCollection => Sort::Deletes,
+            Verb::Exec | Verb::Attach | Verb::PortForward | Verb::Proxy => Sort::Connects,
+        }
+    }
+
     /// The word used in policies, audit annotations and messages.
     pub fn as_str(self) -> &'static str {
         match self {
