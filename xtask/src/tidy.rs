@@ -25,11 +25,13 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
             let text = || std::fs::read_to_string(&file).of(&name);
             if name.ends_with(".rs") {
                 wrong.extend(ignored_without_reason(&name, &text()?));
+                wrong.extend(without_header(&name, &text()?));
             } else if name.ends_with("/Cargo.toml") {
                 wrong.extend(owned_elsewhere(&name, &text()?));
             }
         }
     }
+    wrong.extend(Road::read(places)?.faults());
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -44,6 +46,117 @@ fn ignored_without_reason(file: &str, text: &str) -> Vec<String> {
     lines
         .map(|(index, _)| format!("{file}:{}: an ignored test needs a reason", index + 1))
         .collect()
+}
+
+/// A file says what it is before it does anything.
+fn without_header(file: &str, text: &str) -> Option<String> {
+    let said = text.starts_with("//! ") || text.is_empty();
+    (!said).then(|| format!("{file}:1: a file begins with `//!` and what it is"))
+}
+
+const ROAD: &str = "docs/src/life-of-a-request.md";
+const GATEWAY: &str = "crates/gateway/src";
+
+/// The road of a request as the document tells it and as the gateway's modules stand.
+#[derive(Debug, Default)]
+struct Road {
+    document: String,
+    /// By path below the gateway's sources: its text.
+    sources: Vec<(String, String)>,
+}
+
+impl Road {
+    fn read(places: &Places) -> Result<Self, Fault> {
+        let folder = places.root.join(GATEWAY);
+        let mut sources = Vec::new();
+        for file in files(&folder)? {
+            let name = file
+                .strip_prefix(&folder)
+                .unwrap_or(&file)
+                .to_string_lossy()
+                .into_owned();
+            sources.push((name, std::fs::read_to_string(&file).of(file.display())?));
+        }
+        let document = std::fs::read_to_string(places.root.join(ROAD)).of(ROAD)?;
+        Ok(Self { document, sources })
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let table = self.table();
+        let mut faults = Vec::new();
+        if table.is_empty() {
+            faults.push(format!("{ROAD}: the table of stages names no file"));
+        }
+        for stage in table.iter().filter(|stage| self.source(stage).is_none()) {
+            faults.push(format!("{ROAD}: `{stage}` is no file of {GATEWAY}"));
+        }
+        for (name, text) in &self.sources {
+            let stage = text
+                .lines()
+                .take_while(|line| line.starts_with("//!"))
+                .any(|line| line.starts_with("//! In: "));
+            if stage && !self.document.contains(&format!("`{name}`")) {
+                faults.push(format!("{GATEWAY}/{name}: a stage that {ROAD} does not name"));
+            }
+        }
+        faults.extend(self.out_of_order("lib.rs", &folders(&table)));
+        for folder in folders(&table) {
+            let stages = table
+                .iter()
+                .filter_map(|stage| stage.strip_prefix(&format!("{folder}/")));
+            let stages: Vec<_> = stages.map(|stage| stage.trim_end_matches(".rs").to_owned()).collect();
+            faults.extend(self.out_of_order(&format!("{folder}/mod.rs"), &stages));
+        }
+        faults
+    }
+
+    /// The files of the table's second column, in its order.
+    fn table(&self) -> Vec<String> {
+        let second = |line: &str| {
+            line.split('|')
+                .nth(2)
+                .map(|cell| cell.trim().trim_matches('`').to_owned())
+        };
+        let rows = self.document.lines().filter(|line| line.starts_with('|'));
+        rows.filter_map(second).filter(|cell| cell.ends_with(".rs")).collect()
+    }
+
+    fn source(&self, name: &str) -> Option<&str> {
+        self.sources
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// `mod` lines stand in the order of the road.
+    fn out_of_order(&self, file: &str, road: &[String]) -> Option<String> {
+        let modules: Vec<&str> = self.source(file)?.lines().filter_map(module).collect();
+        let on_the_road: Vec<&str> = modules
+            .into_iter()
+            .filter(|module| road.iter().any(|stage| stage == module))
+            .collect();
+        (on_the_road != road)
+            .then(|| format!("{GATEWAY}/{file}: modules stand as {on_the_road:?}, the road in {ROAD} is {road:?}"))
+    }
+}
+
+/// Folders in the order in which the table comes to them first.
+fn folders(table: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (folder, _) in table.iter().filter_map(|stage| stage.split_once('/')) {
+        if !found.iter().any(|known| known == folder) {
+            found.push(folder.to_owned());
+        }
+    }
+    found
+}
+
+fn module(line: &str) -> Option<&str> {
+    let rest = line
+        .strip_prefix("pub ")
+        .or_else(|| line.strip_prefix("pub(crate) "))
+        .unwrap_or(line);
+    rest.strip_prefix("mod ")?.strip_suffix(';')
 }
 
 /// A dependency that belongs to another crate.
@@ -91,6 +204,47 @@ mod tests {
         let bare = concat!("#[test]\n    #[ign", "ore]\nfn f() {}");
         assert_eq!(ignored_without_reason("a.rs", bare).len(), 1);
         assert!(ignored_without_reason("a.rs", "#[ignore = \"takes an hour\"]").is_empty());
+    }
+
+    #[test]
+    fn a_file_begins_with_what_it_is() {
+        assert!(without_header("a.rs", "use b;\n").is_some());
+        assert!(without_header("a.rs", "//! What it is.\nuse b;\n").is_none());
+    }
+
+    fn road(document: &str) -> Vec<String> {
+        let sources = [
+            ("lib.rs", "//! x\npub mod arrive;\nmod relay;\n"),
+            ("entry.rs", "//! x\n"),
+            ("arrive/mod.rs", "//! x\npub mod accept;\npub(crate) mod resolve;\n"),
+            ("arrive/accept.rs", "//! In: a. Out: b.\n"),
+            ("arrive/resolve.rs", "//! In: b. Out: c.\n"),
+            ("relay/mod.rs", "//! x\nmod admit;\n"),
+            ("relay/admit.rs", "//! In: c. Out: d.\n"),
+        ];
+        let sources = sources.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+        let document = document
+            .split(' ')
+            .map(|file| format!("| stage | `{file}` | in |\n"))
+            .collect();
+        Road { document, sources }.faults()
+    }
+
+    #[test]
+    fn the_road_is_told_as_the_modules_stand() {
+        assert_eq!(
+            road("arrive/accept.rs entry.rs arrive/resolve.rs relay/admit.rs"),
+            [""; 0]
+        );
+        let faults = road("arrive/resolve.rs arrive/accept.rs relay/admit.rs");
+        assert!(faults.len() == 1 && faults[0].contains("arrive/mod.rs"), "{faults:?}");
+        let faults = road("relay/admit.rs arrive/accept.rs arrive/resolve.rs");
+        assert!(faults.len() == 1 && faults[0].contains("lib.rs"), "{faults:?}");
+        let faults = road("arrive/accept.rs relay/admit.rs");
+        assert!(faults.len() == 1 && faults[0].contains("does not name"), "{faults:?}");
+        let faults = road("arrive/accept.rs arrive/resolve.rs relay/admit.rs relay/gone.rs");
+        assert!(faults.iter().any(|fault| fault.contains("is no file")), "{faults:?}");
+        assert!(!road("nothing").is_empty());
     }
 
     #[test]

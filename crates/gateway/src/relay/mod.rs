@@ -2,7 +2,7 @@
 
 pub mod admit;
 pub(crate) mod forward;
-pub(crate) mod amend;
 pub(crate) mod mask;
+pub(crate) mod amend;
 pub mod respond;
 pub mod refuse;
