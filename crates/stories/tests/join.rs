@@ -79,7 +79,8 @@ const SCRIPT: &[&str] = &[
     "kubectl patch configmap settings --type=json -p '[{\"op\":\"remove\",\"path\":\"/data/nosuch\"}]'",
     "kubectl label configmap settings walk=yes",
     "kubectl get configmap settings -o yaml | sed 's/green/red/' | kubectl replace -f -",
-    "exec 3< <(exec kubectl get configmap one -w -o name); read -r -t 30 a <&3; kill $!",
+    // Killed when its watch has said something: a kubectl that is killed before may have sent a request that it says nothing of.
+    "exec 3< <(exec kubectl get configmap one -w -o name); read -r -t 60 a <&3; until read -r -t 1 a <&3; do kubectl annotate configmap one at=$SECONDS --overwrite; done; kill $!",
     "kubectl get sessions",
     "kubectl exec nosuch -- true",
     "kubectl get pods --as=somebody",
@@ -353,6 +354,21 @@ struct Place {
     line: Line,
     world: World,
     sent: std::sync::Arc<Sent>,
+    _cleaner: Cleaner,
+}
+
+/// Takes everything off the cluster again, however the story ends.
+struct Cleaner {
+    bed: Bed,
+    dir: PathBuf,
+    line: String,
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        let _ = kubectl::bash(&self.bed, &self.bed.kubeconfig, &self.dir, &self.line);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
 }
 
 impl Place {
@@ -361,6 +377,11 @@ impl Place {
         let dir = std::env::temp_dir().join(format!("mantlet-{name}"));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
+        let cleaner = Cleaner {
+            bed: bed.clone(),
+            dir: dir.clone(),
+            line: CLEAN.replace("NAME", &name),
+        };
         let token = admin(bed, &dir, &SET.replace("NAME", &name)).await.ok();
         let (line, kubeconfig) = through_a_line(bed, &dir, token.trim()).await;
         let through = Bed {
@@ -376,6 +397,7 @@ impl Place {
             line,
             world,
             sent: sent.into(),
+            _cleaner: cleaner,
         };
         place.spy();
         place
@@ -498,9 +520,6 @@ impl Place {
                 false => assert_eq!(outcome(event), outcome(then)),
             }
         }
-        let clean = CLEAN.replace("NAME", &self.name);
-        admin(&self.bed, &self.dir, &clean).await;
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -751,7 +770,7 @@ until kubectl auth can-i impersonate users --as=system:serviceaccount:NAME-own:g
 kubectl create token -n NAME-own gateway --duration=1h
 "#;
 
-const CLEAN: &str = "kubectl delete --wait=false namespace/NAME namespace/NAME-own clusterrole/NAME clusterrolebinding/NAME clusterrolebinding/NAME-person";
+const CLEAN: &str = "kubectl delete --wait=false --ignore-not-found namespace/NAME namespace/NAME-own clusterrole/NAME clusterrolebinding/NAME clusterrolebinding/NAME-person";
 
 const ROBOT: &str = "
 apiVersion: mantlet.dev/v1alpha1
