@@ -12,7 +12,7 @@ use mantlet_api::gate::SessionEvent;
 use mantlet_core::identity::Population;
 use mantlet_stories::audit::{self, Logged};
 use mantlet_stories::kubectl::{self, Said};
-use mantlet_stories::{Bed, World, need_bed};
+use mantlet_stories::{Bed, World, eventually, need_bed};
 use serde_json::Value;
 
 mod client;
@@ -263,7 +263,10 @@ async fn a_cluster_that_is_cut_off_leaves_one_event_behind() {
     let unsent = sent.create();
     place.line.hold(Holds::Requests);
     let answer = client.send(&unsent, true);
-    until("the request is at the line", async || place.line.held() > 0).await;
+    eventually("the request is at the line", PATIENCE, async || {
+        (place.line.held() > 0).then_some(())
+    })
+    .await;
     place.line.cut();
     assert_eq!(answer.await.unwrap().status(), 502);
 
@@ -454,7 +457,10 @@ impl Place {
     }
 
     async fn exists(&self, configmap: &str) {
-        until("the write is done", async || self.has(configmap).await).await;
+        eventually("the write is done", PATIENCE, async || {
+            self.has(configmap).await.then_some(())
+        })
+        .await;
     }
 
     /// What both witnesses say, once they say the same. Only the requests marked by `kept` may still be under way.
@@ -498,8 +504,7 @@ impl Place {
 
     /// Ends the gateway and reads again what it left on disk.
     async fn end(self, before: &Joined) {
-        let dir = self.world.end().await;
-        let after = left_behind(&dir).await;
+        let after = self.world.end_and_read().await;
         let names =
             |events: &[SessionEvent]| -> BTreeSet<String> { events.iter().map(|e| e.metadata.name.clone()).collect() };
         assert_eq!(
@@ -682,44 +687,6 @@ fn audit_ids(said: &Path) -> Vec<String> {
     let answers = text.lines().filter(|line| line.contains("] \"Response\" ")).count();
     assert_eq!(ids.len(), answers, "an answer of the gateway without an Audit-ID");
     ids
-}
-
-/// What is in the store of a gateway that has ended.
-async fn left_behind(dir: &Path) -> Vec<SessionEvent> {
-    use mantlet_store::{HandClock, MissingKey, Sizes, Store, StoreConfig, Visible};
-    let config = StoreConfig {
-        database: format!("sqlite://{}", dir.join("mantlet.db").display()),
-        journal: dir.join("journal"),
-        recordings: dir.join("recordings"),
-        key_file: dir.join("keyring.key"),
-        missing_key: MissingKey::Refuse,
-        sizes: Sizes::default(),
-    };
-    let clock = HandClock::at(mantlet_core::time::Timestamp::from_seconds(4_000_000_000));
-    let store = Store::open(config, std::sync::Arc::new(clock)).await.unwrap();
-    let mut all = Vec::new();
-    let mut next = None;
-    loop {
-        let page = store
-            .index
-            .events(&Visible::Everything, None, None, next.as_deref())
-            .await
-            .unwrap();
-        all.extend(page.items);
-        next = page.r#continue;
-        if next.is_none() {
-            store.close().await;
-            return all;
-        }
-    }
-}
-
-async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let begin = Instant::now();
-    while !is().await {
-        assert!(begin.elapsed() < PATIENCE, "within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn admin(bed: &Bed, dir: &Path, line: &str) -> Said {
