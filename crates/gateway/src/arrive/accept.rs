@@ -103,14 +103,15 @@ async fn connection(
             under_way: tokens.token(),
         };
         let reply = gateway.clone().serve(raw);
-        async move {
+        // On the heap: on HTTP/2, hyper keeps this future's room until the answer has been sent, and a watch is sent for half an hour.
+        Box::pin(async move {
             let mut reply = reply.await;
             // RFC 9110 9.3.2: no content in an answer to HEAD. On HTTP/2 hyper would send it, and the client would see a broken stream.
             if head {
                 *reply.body_mut() = ReplyBody::whole(Bytes::new());
             }
             Ok::<_, Infallible>(reply)
-        }
+        })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
