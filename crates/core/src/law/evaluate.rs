@@ -13,6 +13,7 @@ use crate::action::{Action, ResourceRef, Target, Verb};
 use crate::identity::Caller;
 use crate::mask::Masked;
 use crate::time::Timestamp;
+use crate::wire::body::Form;
 
 use super::cel::{Documents, Object};
 use super::facts::{Fact, Facts, Lookups};
@@ -176,6 +177,9 @@ impl<'a> Sight<'a> {
 
     fn of_rehearsal(action: &Action, facts: &'a Facts) -> Self {
         match facts.object() {
+            Fact::Unasked if turns_around(action) => Sight::Blind(String::from(
+                "what `copy` and `move` of a JSON patch make depends on what is stored at the moment of the change",
+            )),
             Fact::Unasked if honors_dry_run(action) => Sight::Unasked,
             Fact::Unasked => Sight::Blind(String::from("an API that is not Kubernetes' own may ignore dryRun")),
             Fact::Known(object) => Sight::Seen(object),
@@ -196,8 +200,24 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// Whether the request can come out otherwise than its rehearsal, though nobody touches the fields that it names: the caller may change
+/// the source of a `copy` in between. Every other patch brings its values along.
+fn turns_around(action: &Action) -> bool {
+    let patch = action.body().filter(|body| body.form() == Form::JsonPatch);
+    let operations = patch.and_then(|body| body.masked().as_array()).into_iter().flatten();
+    operations
+        .filter_map(|operation| operation.get("op").and_then(Value::as_str))
+        .any(|op| matches!(op, "copy" | "move"))
+}
+
 fn is_scale(action: &Action) -> bool {
     action.resource().is_some_and(|r| r.subresource == "scale")
+}
+
+fn is_secret(action: &Action) -> bool {
+    action
+        .resource()
+        .is_some_and(|r| r.group.is_empty() && r.resource == "secrets")
 }
 
 fn honors_dry_run(action: &Action) -> bool {
@@ -381,9 +401,11 @@ impl<'a> Sitting<'a> {
         }
     }
 
-    /// The API server's own refusal, if a rule that counts needed what it refused.
+    /// The API server's own refusal, if a rule that counts needed what it refused. Not that of a write on a Secret which is held in any case:
+    /// whether a field conflicts or is immutable would tell each guess of its value.
     fn refusal(&self) -> Option<(u16, &Arc<Masked<Value>>)> {
         match self.sight {
+            Sight::Answered { .. } if self.strictest().is_some() && is_secret(self.action) => None,
             Sight::Answered { code, status } if self.answered => Some((*code, status)),
             Sight::Answered { .. } | Sight::Seen(_) | Sight::Nothing | Sight::Unasked | Sight::Blind(_) => None,
         }

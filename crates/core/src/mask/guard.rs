@@ -1,7 +1,9 @@
-//! Placeholders that come back.
+//! What a body may not do with masked values: bring their placeholders back, or move the values to where nobody masks them.
 //!
 //! In: a body that is about to be written. Out: nothing. Refuses: every field that holds a placeholder, whole or damaged;
 //! written to the cluster it would replace the secret that it stands for (`kubectl get -o yaml`, edit, `kubectl apply`).
+//! Also every JSON patch of a Secret that copies, moves or tests what is masked: a copy of a value in an annotation is shown,
+//! and a test that holds or fails tells whether a guess is right.
 //!
 //! Looked for in keys and texts, in JSON within texts, and below base64, twice (a masked `data` value that is encoded once
 //! more). Damaged counts: any letter case, any text that still names [`MARK`] or what follows it, and base64 in which the
@@ -16,8 +18,9 @@ use base64::engine::{DecodePaddingMode, general_purpose::STANDARD_NO_PAD};
 use memchr::memmem;
 use serde_json::Value;
 
+use super::LAST_APPLIED;
 use crate::wire::Path;
-use crate::wire::body::Body;
+use crate::wire::body::{Body, Form};
 
 /// No name of anybody else contains this.
 pub const MARK: &str = "masked.mantlet.dev";
@@ -38,6 +41,40 @@ impl std::fmt::Display for FieldPath {
 /// Refuses a body that holds a placeholder. The error names up to 32 fields, never their content.
 pub fn placeholders(body: &Body) -> Result<(), Vec<FieldPath>> {
     in_value(body.raw())
+}
+
+/// Refuses a JSON patch of a Secret in which `copy` or `move` takes, or `test` compares, what is masked. The error names the
+/// operation and its pointer, which holds names of fields only.
+pub fn moved_values(body: &Body) -> Result<(), String> {
+    if body.form() != Form::JsonPatch {
+        return Ok(());
+    }
+    let operations = body.raw().as_array().into_iter().flatten();
+    match operations.filter_map(takes).find(|(_, pointer)| reaches_values(pointer)) {
+        Some((operation, pointer)) => Err(format!("{operation} of `{pointer}`")),
+        None => Ok(()),
+    }
+}
+
+/// The operation that looks at a stored value, and where.
+fn takes(operation: &Value) -> Option<(&str, &str)> {
+    let text = |name: &str| operation.get(name).and_then(Value::as_str);
+    match text("op")? {
+        op @ ("copy" | "move") => Some((op, text("from")?)),
+        op @ "test" => Some((op, text("path")?)),
+        _ => None,
+    }
+}
+
+/// Whether a pointer (RFC 6901) leads to a masked value, into one, or to something that holds one.
+fn reaches_values(pointer: &str) -> bool {
+    let at: Vec<String> = pointer
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    let masked: [&[&str]; 3] = [&["data"], &["stringData"], &["metadata", "annotations", LAST_APPLIED]];
+    masked.iter().any(|path| path.iter().zip(&at).all(|(a, b)| a == b))
 }
 
 const FIELDS_MAX: usize = 32;
@@ -217,6 +254,31 @@ mod tests {
             escaped,
         ] {
             assert_eq!(found(json!({"v": text})), ["v"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_json_patch_may_not_look_at_masked_values() {
+        let checked = |patch: Value| {
+            let (media, bytes) = (Some("application/json-patch+json"), patch.to_string());
+            moved_values(&crate::wire::body::read(media, true, bytes.as_bytes(), crate::mask::Hint::Secrets).unwrap())
+        };
+        let last_applied = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+        for from in ["", "/data", "/data/p", "/stringData/p/x", "/metadata", "/metadata/annotations", last_applied] {
+            for op in ["copy", "move"] {
+                assert!(checked(json!([{"op": op, "from": from, "path": "/x"}])).is_err(), "{op} {from}");
+            }
+            assert!(checked(json!([{"op": "test", "path": from, "value": 1}])).is_err(), "test {from}");
+        }
+        for operation in [
+            json!({"op": "copy", "from": "/metadata/labels/a", "path": "/data/p"}),
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}),
+            json!({"op": "move", "from": "/metadata/annotations/a", "path": "/metadata/annotations/b"}),
+            json!({"op": "replace", "path": "/data/p", "value": "eA=="}),
+            json!({"op": "remove", "path": "/data"}),
+            json!({"op": "copy", "from": "/database", "path": "/x"}),
+        ] {
+            assert!(checked(json!([operation])).is_ok(), "{operation}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! In: the head and body of a request. Out: the [`Action`] that it asks for.
-//! Refuses: what the API server and we could read differently, client-side impersonation, encoded bodies, bodies beyond 3 MiB or slower than a minute.
+//! Refuses: what the API server and we could read differently, client-side impersonation, masked values on the move, encoded bodies, bodies beyond 3 MiB or slower than a minute.
 //! Does not judge, and reads no header but those named here.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use mantlet_core::action::{Action, Head, Unreadable, UnreadableStatus, parse};
+use mantlet_core::action::{Action, Answer, Head, Unreadable, UnreadableStatus, parse};
 use mantlet_core::mask::guard;
 
 use super::Ask;
@@ -25,6 +25,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 /// Nothing has happened yet; dropping it drops the request.
 pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
     refuse_impersonation(&ask.parts.headers)?;
+    refuse_absolute_form(&ask.parts)?;
     let accept = texts(&ask.parts.headers, ACCEPT)?;
     let content_type = one(&ask.parts.headers, CONTENT_TYPE)?;
     if one(&ask.parts.headers, CONTENT_ENCODING)?.is_some_and(|e| e != "identity") {
@@ -48,6 +49,7 @@ pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
     };
     let action = outline.complete(body).map_err(Refusal::NotUnderstood)?;
     refuse_placeholders(&action)?;
+    refuse_moved_values(&action)?;
     Ok(action)
 }
 
@@ -63,6 +65,17 @@ fn refuse_placeholders(action: &Action) -> Result<(), Refusal> {
             "nothing changed: {fields} hold a placeholder of this gateway instead of the value. Leave these fields out (kubectl patch, kubectl annotate), or write the real values"
         ),
     ))
+}
+
+/// What a read masks, a patch must not copy to where it is not masked, nor compare with a guess.
+fn refuse_moved_values(action: &Action) -> Result<(), Refusal> {
+    let secret = matches!(action.answer(), Answer::Masked { secret: true });
+    let Some(Err(operation)) = action.body().filter(|_| secret).map(guard::moved_values) else {
+        return Ok(());
+    };
+    Err(Refusal::NotServed(format!(
+        "nothing changed: {operation} in the JSON patch takes or compares a masked value of the Secret. Patches of Secrets cannot copy, move or test their values through this gateway; write the values themselves"
+    )))
 }
 
 async fn read(body: Incoming) -> Result<Option<Bytes>, Refusal> {
@@ -82,10 +95,24 @@ async fn read(body: Incoming) -> Result<Option<Bytes>, Refusal> {
 
 /// Dropping the headers would act as somebody else than the client meant; so they are refused, and the refusal says so.
 fn refuse_impersonation(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+    // The underscore form is another header to Go and the same to many proxies (CGI).
+    let impersonates = |name: &str| name.starts_with("impersonate-") || name.starts_with("impersonate_");
+    match headers.keys().any(|name| impersonates(name.as_str())) {
         false => Ok(()),
         true => Err(Refusal::NotServed(
             "impersonation is not possible through this gateway: remove --as, --as-group, --as-uid (and `as` in the kubeconfig) and act as yourself".into(),
+        )),
+    }
+}
+
+/// RFC 9112 3.2.2: a host in the request line is for proxies. This is none, and who thinks otherwise shall know. HTTP/2 always names it.
+fn refuse_absolute_form(parts: &http::request::Parts) -> Result<(), Refusal> {
+    let named = parts.version < http::Version::HTTP_2 && parts.uri.scheme().is_some();
+    match named {
+        false => Ok(()),
+        true => Err(unreadable(
+            UnreadableStatus::BadRequest,
+            "the request line names a host; send a path, beginning with one slash",
         )),
     }
 }

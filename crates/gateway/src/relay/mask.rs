@@ -95,7 +95,9 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
         (Answer::Masked { .. }, "text/plain") if parts.status.is_client_error() || parts.status.is_server_error() => {
             return plain_error(pass, parts, incoming).await;
         }
-        (Answer::Masked { secret: true }, "application/json") if parts.status.is_client_error() => {
+        (Answer::Masked { secret: true }, "application/json")
+            if parts.status.is_client_error() || parts.status.is_server_error() =>
+        {
             return secret_error(pass, parts, incoming).await;
         }
         (Answer::Masked { secret }, "application/json") => Source::Masked {
