@@ -9,9 +9,14 @@
     reason = "all of it is tests"
 )]
 
+mod around;
 mod bounded;
+mod bypass;
+mod canary;
 mod cut;
 mod faults;
+mod ground;
 mod join;
 mod lost;
+mod raw;
 mod transparency;

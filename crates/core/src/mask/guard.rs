@@ -50,7 +50,10 @@ pub fn moved_values(body: &Body) -> Result<(), String> {
         return Ok(());
     }
     let operations = body.raw().as_array().into_iter().flatten();
-    match operations.filter_map(takes).find(|(_, pointer)| reaches_values(pointer)) {
+    match operations
+        .filter_map(takes)
+        .find(|(_, pointer)| reaches_values(pointer))
+    {
         Some((operation, pointer)) => Err(format!("{operation} of `{pointer}`")),
         None => Ok(()),
     }
@@ -264,11 +267,25 @@ mod tests {
             moved_values(&crate::wire::body::read(media, true, bytes.as_bytes(), crate::mask::Hint::Secrets).unwrap())
         };
         let last_applied = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
-        for from in ["", "/data", "/data/p", "/stringData/p/x", "/metadata", "/metadata/annotations", last_applied] {
+        for from in [
+            "",
+            "/data",
+            "/data/p",
+            "/stringData/p/x",
+            "/metadata",
+            "/metadata/annotations",
+            last_applied,
+        ] {
             for op in ["copy", "move"] {
-                assert!(checked(json!([{"op": op, "from": from, "path": "/x"}])).is_err(), "{op} {from}");
+                assert!(
+                    checked(json!([{"op": op, "from": from, "path": "/x"}])).is_err(),
+                    "{op} {from}"
+                );
             }
-            assert!(checked(json!([{"op": "test", "path": from, "value": 1}])).is_err(), "test {from}");
+            assert!(
+                checked(json!([{"op": "test", "path": from, "value": 1}])).is_err(),
+                "test {from}"
+            );
         }
         for operation in [
             json!({"op": "copy", "from": "/metadata/labels/a", "path": "/data/p"}),
