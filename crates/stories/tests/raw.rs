@@ -40,10 +40,6 @@ impl Answer {
         self.status("reason")
     }
 
-    pub(crate) fn message(&self) -> String {
-        self.status("message")
-    }
-
     fn status(&self, field: &str) -> String {
         let status = serde_json::from_str::<serde_json::Value>(&self.body).unwrap_or_default();
         status[field].as_str().unwrap_or_default().to_owned()
