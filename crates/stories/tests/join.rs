@@ -44,6 +44,11 @@ async fn what_kubectl_does_is_in_both_logs_once() {
     assert!(said.text().contains("ApprovalRequired"), "no refusal: {}", said.text());
 
     let joined = place.settled(&[]).await;
+    assert!(
+        joined.of_kubectl >= 60,
+        "kubectl hardly did anything: {}",
+        joined.summary()
+    );
     let dry_runs = joined.events.iter().flat_map(lookups).count();
     assert!(dry_runs >= 5, "only {dry_runs} look-ups: {}", joined.summary());
     for wanted in ["answered", "refused"] {
@@ -664,6 +669,79 @@ fn outcome(event: &SessionEvent) -> &str {
 
 fn is_open(event: &SessionEvent) -> bool {
     event.event.stage == AuditStage::RequestReceived
+}
+
+#[test]
+fn a_witness_that_says_more_than_the_other_is_a_fault() {
+    use serde_json::json;
+    let event = |id: &str, outcome: &str, lookups: Value| -> SessionEvent {
+        let notes = json!({"mantlet.dev/outcome": outcome, "mantlet.dev/session": "s", "mantlet.dev/lookups": lookups.to_string()});
+        serde_json::from_value(json!({
+            "apiVersion": "gate.mantlet.dev/v1alpha1", "kind": "SessionEvent", "spec": {"session": "s"},
+            "metadata": {"name": id, "uid": "", "resourceVersion": "", "creationTimestamp": ""},
+            "event": {"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": id, "stage": "ResponseComplete", "verb": "get",
+                "requestURI": "/api/v1/pods", "user": {}, "requestReceivedTimestamp": "", "stageTimestamp": "", "annotations": notes},
+        }))
+        .unwrap()
+    };
+    let line = |id: &str, uri: &str| -> Logged {
+        let somebody = (!id.starts_with("own-")).then(|| json!({"extra": {"mantlet.dev/session": ["s"]}}));
+        let line = json!({"auditID": id, "stage": "ResponseComplete", "verb": "get", "requestURI": uri, "user": {}, "impersonatedUser": somebody});
+        serde_json::from_value(line).unwrap()
+    };
+    let faults = |events: &[SessionEvent], lines: &[&Logged]| {
+        let mut logged: BTreeMap<String, Vec<Logged>> = BTreeMap::new();
+        for line in lines {
+            logged
+                .entry(line.audit_id.clone())
+                .or_default()
+                .push(Logged::clone(line));
+        }
+        let known = events.iter().map(|e| e.metadata.name.clone()).collect();
+        let events = events.to_vec();
+        Joined {
+            events,
+            logged,
+            known,
+            of_kubectl: 0,
+        }
+        .faults(&[])
+        .len()
+    };
+    let none = || json!([]);
+    let looked = || json!([{"auditId": "a.1", "kind": "dryRun", "code": 200}]);
+    let (a, look, own) = (
+        line("a", "/api/v1/pods"),
+        line("a.1", "/api/v1/pods?dryRun=All"),
+        line("own-b", "/version"),
+    );
+    let answered = [event("a", "answered", looked())];
+    assert_eq!(faults(&answered, &[&a, &look, &own]), 0);
+    assert_eq!(faults(&answered, &[&look]), 1, "answered, and not in the log");
+    assert_eq!(faults(&answered, &[&a]), 1, "a look-up that is not in the log");
+    assert_eq!(faults(&answered, &[&a, &a, &look]), 1, "sent twice");
+    assert_eq!(
+        faults(&answered, &[&a, &line("a.1", "/api/v1/pods")]),
+        1,
+        "a look-up that changes something"
+    );
+    assert_eq!(
+        faults(&[event("a", "answered", none())], &[&a, &look]),
+        1,
+        "a look-up that no event lists"
+    );
+    assert_eq!(faults(&[], &[&a]), 1, "in the log and in no event");
+    assert_eq!(
+        faults(&[event("a", "refused", none())], &[&a]),
+        1,
+        "refused, and in the log"
+    );
+    assert_eq!(faults(&[event("a", "refused", none())], &[]), 0);
+    assert_eq!(
+        faults(&[event("a", "answered", none()), event("a", "answered", none())], &[&a]),
+        3,
+        "two events of one name"
+    );
 }
 
 /// The look-ups that an event lists, and whether an answer came.
