@@ -3,6 +3,8 @@
 //! What stops them is the gateway alone. The cluster is the witness: nothing in it has changed afterwards, and its audit log holds no
 //! request of theirs that could have changed anything.
 
+use std::path::PathBuf;
+
 use mantlet_stories::need_bed;
 
 use crate::ground::{Ground, changes};
@@ -50,7 +52,7 @@ const KUBECTL: &[(Who, &str, &str)] = &[
     (
         Agent,
         "kubectl run thief --image=a --overrides='{\"spec\":{\"serviceAccountName\":\"coder\"}}'",
-        "(PolicyDenied): pods \"thief\"",
+        "(PolicyDenied): pods in namespace",
     ),
     (
         Agent,
@@ -108,7 +110,7 @@ const KUBECTL: &[(Who, &str, &str)] = &[
         "no-upstream-service-accounts-in-pods",
     ),
     // Its token.
-    (Agent, "kubectl create token coder -n $UP", "(PolicyDenied)"),
+    (Agent, "kubectl create token coder -n $UP", "belongs to this gateway"),
     (Person, "kubectl create token coder -n $UP", "belongs to this gateway"),
     (Agent, "kubectl create token coder", "no-tokens-past-the-gateway"),
     (Agent, "kubectl create token default", "no-tokens-past-the-gateway"),
@@ -141,7 +143,7 @@ const KUBECTL: &[(Who, &str, &str)] = &[
     (
         Agent,
         "kubectl patch secret shop-db --type merge -p '{\"type\":\"kubernetes.io/service-account-token\"}'",
-        "(Invalid)",
+        "is invalid",
     ),
     // Its Secrets.
     (Agent, "kubectl get secrets -n $UP", "belong to this gateway"),
@@ -160,12 +162,12 @@ const KUBECTL: &[(Who, &str, &str)] = &[
     (
         Agent,
         "kubectl create rolebinding thief --clusterrole=cluster-admin --serviceaccount=$IN:default",
-        "(ApprovalRequired)",
+        "rbac-changes-need-a-human",
     ),
     (
         Agent,
         "kubectl create clusterrolebinding $TAG-thief --clusterrole=cluster-admin --serviceaccount=$IN:default",
-        "(PolicyDenied)",
+        "may only act in namespaces",
     ),
     (
         Agent,
@@ -224,7 +226,7 @@ const KUBECTL: &[(Who, &str, &str)] = &[
     ),
     (
         Person,
-        "kubectl create -f extensions.yaml 2>&1 | grep -c 'built-in\\|names a namespace or an identity of this gateway'; false",
+        "kubectl create -f extensions.yaml 2>&1 | grep -c 'names a namespace or an identity of this gateway\\|whose name contains'; false",
         "4\n",
     ),
     // Somebody else's name.
@@ -246,17 +248,30 @@ const KUBECTL: &[(Who, &str, &str)] = &[
 ];
 
 async fn with_kubectl(ground: &Ground, faults: &mut Vec<String>) {
-    let (agent, person) = (ground.agent_kubeconfig(), ground.person_kubeconfig());
-    for (who, line, says) in KUBECTL {
+    let kubeconfigs = (ground.agent_kubeconfig(), ground.person_kubeconfig());
+    // None depends on another: four at a time.
+    let quarters = KUBECTL
+        .chunks(KUBECTL.len().div_ceil(4))
+        .map(|lines| said_wrong(ground, &kubeconfigs, lines));
+    let mut quarters = quarters.collect::<Vec<_>>().into_iter();
+    let mut next = || quarters.next().expect("four quarters");
+    let (a, b, c, d) = tokio::join!(next(), next(), next(), next());
+    faults.extend([a, b, c, d].into_iter().flatten());
+}
+
+async fn said_wrong(ground: &Ground, (agent, person): &(PathBuf, PathBuf), lines: &[(Who, &str, &str)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (who, line, says) in lines {
         let kubeconfig = match who {
-            Agent => &agent,
-            Person => &person,
+            Agent => agent,
+            Person => person,
         };
         let said = ground.world.run(kubeconfig, &ground.fill(line)).await;
         if said.code == 0 || !said.text().contains(says) {
             faults.push(format!("{who:?} {line}: exit {} {}", said.code, said.text()));
         }
     }
+    faults
 }
 
 const JSON: &str = "application/json";

@@ -33,8 +33,7 @@ ok kubectl patch secret S --type merge -p '{}' --dry-run=server -o yaml
 ok kubectl patch secret S -p '{"metadata":{"labels":{"a":"b"}}}' --dry-run=server -o json
 ok kubectl apply --server-side --force-conflicts -f plain.yaml --dry-run=server -o yaml
 ok kubectl replace -f plain.yaml --dry-run=server -o yaml
-ok kubectl delete secret S --dry-run=server -o yaml
-ok kubectl delete secret S --dry-run=server --cascade=foreground -o yaml
+ok kubectl delete secret S --dry-run=server --cascade=foreground -o name
 .. kubectl diff -f plain.yaml
 .. kubectl diff --server-side --force-conflicts -f plain.yaml
 .. EDITOR=cat kubectl edit secret db

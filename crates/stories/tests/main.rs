@@ -19,4 +19,5 @@ mod ground;
 mod join;
 mod lost;
 mod raw;
+mod sandbox;
 mod transparency;

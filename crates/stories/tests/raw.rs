@@ -37,12 +37,8 @@ impl Answer {
 
     /// `reason` of the Status in the body.
     pub(crate) fn reason(&self) -> String {
-        self.status("reason")
-    }
-
-    fn status(&self, field: &str) -> String {
         let status = serde_json::from_str::<serde_json::Value>(&self.body).unwrap_or_default();
-        status[field].as_str().unwrap_or_default().to_owned()
+        status["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
