@@ -222,7 +222,7 @@ impl<'a> Visit<'a> {
                     Some(raw) => unescape(&self.fill(raw, attempt, &token)),
                     None => self.ask(attempt, &token).bytes(),
                 };
-                let answer = raw::h1(&self.ground.world, &bytes).await;
+                let answer = raw::h1(&self.ground.world, &bytes, expect.closes).await;
                 self.judge(&format!("{label} h1"), expect, &answer);
             }
             if attempt.only != Some(Version::H1) && attempt.raw.is_none() {

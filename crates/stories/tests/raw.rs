@@ -106,13 +106,13 @@ pub(crate) async fn connect(world: &World, protocol: &[u8]) -> TlsStream<TcpStre
         .unwrap()
 }
 
-/// Sends `bytes` on an HTTP/1.1 connection of their own and reads the first answer, and whether the connection ends with it.
-pub(crate) async fn h1(world: &World, bytes: &[u8]) -> Answer {
+/// Sends `bytes` on an HTTP/1.1 connection of their own and reads the first answer, and, if asked, whether the connection ends with it.
+pub(crate) async fn h1(world: &World, bytes: &[u8], closes: bool) -> Answer {
     let stream = connect(world, b"http/1.1").await;
-    exchange(stream, bytes).await
+    exchange(stream, bytes, closes).await
 }
 
-async fn exchange(stream: TlsStream<TcpStream>, bytes: &[u8]) -> Answer {
+async fn exchange(stream: TlsStream<TcpStream>, bytes: &[u8], closes: bool) -> Answer {
     let (mut read, mut write) = tokio::io::split(stream);
     let bytes = bytes.to_vec();
     let headless = bytes.starts_with(b"HEAD ");
@@ -140,9 +140,10 @@ async fn exchange(stream: TlsStream<TcpStream>, bytes: &[u8]) -> Answer {
             None => {}
         }
     };
-    // An end that is coming is there at once; one that is not shall not be waited for.
-    let end = tokio::time::timeout(Duration::from_secs(2), read.read(&mut chunk)).await;
-    answer.closed = matches!(end, Ok(Ok(0) | Err(_)));
+    if closes && answer.code != NOTHING {
+        let end = tokio::time::timeout(PATIENCE, read.read(&mut chunk)).await;
+        answer.closed = matches!(end, Ok(Ok(0) | Err(_)));
+    }
     sending.abort();
     answer
 }

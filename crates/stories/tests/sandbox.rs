@@ -253,6 +253,16 @@ impl Sandbox {
                 .filter(|s| !text.contains(**s))
                 .map(|s| format!("it does not say `{s}`")),
         );
+        // The reason in the line is the one that kubectl prints.
+        let reason = expect
+            .split_once("refused ")
+            .and_then(|(_, rest)| rest.split_once(')'))
+            .map(|(reason, _)| format!("{reason})"));
+        faults.extend(
+            reason
+                .filter(|r| !text.contains(r.as_str()))
+                .map(|r| format!("it does not say `{r}`")),
+        );
         let password = mantlet::seed::DB_PASSWORD;
         if text.contains(password) || text.contains(STANDARD.encode(password).trim_end_matches('=')) {
             faults.push("it shows the password".into());
@@ -261,11 +271,11 @@ impl Sandbox {
         faults.into_iter().map(about).collect()
     }
 
-    /// `(a second time: AlreadyExists, the cluster's own word)`.
+    /// `(a second time: already exists, the cluster's own word)`.
     fn a_second_time(&self, players: &[Player]) -> Option<String> {
         let line = "kubectl create configmap note --from-literal=by=coder";
         let output = self.run(Some(&players[0].kubeconfig), line);
-        let right = !output.status.success() && text(&output).contains("(AlreadyExists)");
+        let right = !output.status.success() && text(&output).contains("already exists");
         (!right).then(|| format!("a second time: {}", text(&output)))
     }
 

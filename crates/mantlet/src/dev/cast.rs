@@ -65,7 +65,7 @@ pub fn sandbox(node: bool) -> Vec<Player> {
                 (look, sees),
                 (
                     "kubectl create configmap note --from-literal=by=coder",
-                    "works: it is in scope (a second time: AlreadyExists, the cluster's own word)",
+                    "works: it is in scope (a second time: already exists, the cluster's own word)",
                 ),
                 ("kubectl get secret db -o yaml", "the Secret, its values masked"),
                 (
@@ -74,7 +74,7 @@ pub fn sandbox(node: bool) -> Vec<Player> {
                 ),
                 (
                     "kubectl create rolebinding me --clusterrole=cluster-admin --serviceaccount=test:default",
-                    "refused (ApprovalRequired): changing RBAC needs a human",
+                    "refused: changing RBAC needs human approval",
                 ),
             ],
         ),
@@ -139,7 +139,7 @@ pub fn sandbox(node: bool) -> Vec<Player> {
                 ),
                 (
                     "kubectl create token coder -n mantlet-agents",
-                    "refused (PolicyDenied): nobody gets at an agent's own account, admins neither",
+                    "refused: nobody gets at an agent's own account, admins neither",
                 ),
                 (
                     "kubectl delete namespace mantlet-agents",
