@@ -4,7 +4,6 @@
 //! would tell differently is taken out of both ([`Same`]); what is left may differ only where `differences.txt` says so, with a reason.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -23,9 +22,21 @@ const DIFFERENCES: usize = 15;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_of_kubectl_commands_says_the_same_through_the_gateway() {
     let bed = need_bed!();
-    let world = World::under(bed, "transparency", &[]).await;
-    let stage = Stage::set(bed, &world);
     let listed = differences();
+    let mut told = tell(bed, "transparency", &listed).await;
+    if !told.unlisted.is_empty() {
+        // Controllers work while the script runs: what a second telling does not repeat was their timing, not the gateway.
+        eprintln!("told differently, so told again:{}", told.unlisted());
+        let again = tell(bed, "transparency-again", &listed).await;
+        told.unlisted.retain(|command, _| again.unlisted.contains_key(command));
+    }
+    told.settle(&listed);
+}
+
+/// The whole script, once.
+async fn tell(bed: &Bed, name: &str, listed: &BTreeMap<String, String>) -> Told {
+    let world = World::under(bed, name, &[]).await;
+    let stage = Stage::set(bed, &world);
     let mut told = Told::default();
     for line in script() {
         if line.needs_node && !bed.node {
@@ -33,11 +44,11 @@ async fn a_script_of_kubectl_commands_says_the_same_through_the_gateway() {
             continue;
         }
         let (bare, through) = stage.run(bed, &line).await;
-        told.compare(&line.command, &bare, &through, &listed);
+        told.compare(&line.command, &bare, &through, listed);
     }
     drop(stage);
     world.end().await;
-    told.settle(&listed);
+    told
 }
 
 /// One line of the script.
@@ -92,7 +103,8 @@ fn differences() -> BTreeMap<String, String> {
 #[derive(Debug, Default)]
 struct Told {
     compared: usize,
-    unlisted: String,
+    /// What differed and is not listed: command, and what both said.
+    unlisted: BTreeMap<String, String>,
     differing: Vec<String>,
     seen: Vec<String>,
 }
@@ -106,13 +118,16 @@ impl Told {
         }
         self.differing.push(command.to_owned());
         if !listed.contains_key(command) {
-            let _ = write!(
-                self.unlisted,
-                "\n$ {command}\n--- bare: {}--- through the gateway: {}",
-                shown(bare),
-                shown(through)
-            );
+            let both = format!("--- bare: {}--- through the gateway: {}", shown(bare), shown(through));
+            self.unlisted.insert(command.to_owned(), both);
         }
+    }
+
+    fn unlisted(&self) -> String {
+        self.unlisted
+            .iter()
+            .map(|(command, both)| format!("\n$ {command}\n{both}"))
+            .collect()
     }
 
     fn settle(self, listed: &BTreeMap<String, String>) {
@@ -125,7 +140,7 @@ impl Told {
             self.compared,
             self.differing.len()
         );
-        assert!(self.unlisted.is_empty(), "not the same:{}", self.unlisted);
+        assert!(self.unlisted.is_empty(), "not the same:{}", self.unlisted());
         assert!(healed.is_empty(), "listed as different, and no longer so: {healed:#?}");
         assert!(self.compared >= ENOUGH, "only {} commands were compared", self.compared);
     }

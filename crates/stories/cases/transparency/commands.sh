@@ -182,5 +182,5 @@ kubectl delete deployment web quick --cascade=foreground
 kubectl delete configmaps --all --dry-run=server
 kubectl delete configmaps -l app=web
 kubectl delete secret hidden
-kubectl delete service,ingress,pdb,cronjob,job --all
+kubectl delete service,ingress,pdb,job,cronjob --all
 kubectl --request-timeout=20s get configmaps -o name
