@@ -239,6 +239,11 @@ impl Refusal {
                 why: Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_),
                 ..
             } => Outcome::Unknown,
+            // The cluster did answer, and its own log has this Audit-ID too.
+            Refusal::NotAccepted => Outcome::Answered {
+                code: 401,
+                reason: "Unauthorized".to_owned(),
+            },
             other => {
                 let (code, reason) = other.code();
                 Outcome::Refused {
