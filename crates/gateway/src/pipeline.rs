@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Response};
 use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
 use mantlet_core::identity::Caller;
-use mantlet_core::law::{Facts, Permit, Step, Verdict};
+use mantlet_core::law::{ClusterRef, Facts, Permit, Step, Verdict};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
@@ -114,7 +114,7 @@ impl Gateway {
         let masker = self.masker(&known.uid)?;
         let action = Arc::new(resolve::resolve(&mut ask).await?);
         entry.asks_for(&action);
-        let permit = self.decide(&law, &cluster, &caller, &action, entry).await?;
+        let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
         Ok(Judged {
             permit,
@@ -129,14 +129,11 @@ impl Gateway {
         &self,
         law: &mantlet_core::law::Law,
         cluster: &Cluster,
+        known: &ClusterRef,
         caller: &Arc<Caller>,
         action: &Arc<Action>,
         entry: &mut Entry,
     ) -> Result<Permit, Refusal> {
-        let known = cluster
-            .identify()
-            .await
-            .map_err(|why| Refusal::NotReached { why, changes: false })?;
         let mut facts = Facts::default();
         loop {
             match law.evaluate(known, caller, action, &facts, self.clock.now()) {

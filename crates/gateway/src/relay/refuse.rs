@@ -35,8 +35,6 @@ pub enum Refusal {
     NotAccepted,
     /// The operator: the cluster cannot be reached. `sent` tells whether the request left.
     NotReached { why: Unreached, changes: bool },
-    /// The caller: less, or later.
-    TooMuch(String),
     /// The operator: a fault of this program.
     Fault,
 }
@@ -88,7 +86,6 @@ impl Refusal {
                 why: Unreached::Unsent(_) | Unreached::Unidentified(_),
                 ..
             } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            Refusal::TooMuch(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Refusal::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
@@ -100,7 +97,7 @@ impl Refusal {
             Refusal::NotSignedIn(fault) => fault.for_caller().to_owned(),
             Refusal::NotAllowed(denial) => denial.message.clone(),
             Refusal::NotApproved(question) => question.message.clone(),
-            Refusal::NotServed(message) | Refusal::TooMuch(message) => message.clone(),
+            Refusal::NotServed(message) => message.clone(),
             Refusal::NotRecorded(_) => {
                 "the gateway cannot record this request, so it was not sent; nothing changed. Ask its operator to look at /readyz?verbose".into()
             }
@@ -136,7 +133,6 @@ impl Refusal {
             | Refusal::NotApproved(_)
             | Refusal::NotServed(_)
             | Refusal::NotAccepted
-            | Refusal::TooMuch(_)
             | Refusal::Fault => self.message(),
         }
     }
@@ -152,7 +148,6 @@ impl Refusal {
             | Refusal::NotMasked(_)
             | Refusal::NotAccepted
             | Refusal::NotReached { .. }
-            | Refusal::TooMuch(_)
             | Refusal::Fault => None,
         }
     }
