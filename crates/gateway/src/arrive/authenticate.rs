@@ -4,20 +4,26 @@
 //! Refuses: no credential, more than one, any other scheme, a token in the WebSocket subprotocol, and all that `TokenFault` lists.
 //! Deliberately knows nothing of connections: the identity of a request is that of its own headers, whatever came before it on
 //! the same connection. `access_token` in the query is refused where the query is read.
+//!
+//! The issuers, their keys and all that was concluded from them are one set, which is replaced as a whole and never changed: a token
+//! that was believed under other issuers or rules is not believed under these.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use mantlet_core::identity::Verified;
 use mantlet_core::identity::issuer::Issuer;
 use mantlet_core::identity::token::{Blame, Keys, TokenFault, Verifier};
 use mantlet_core::time::{Clock, Timestamp};
+use tokio::sync::watch;
 
 use super::keys::{KeySource, Pace, SourceFault};
 
@@ -32,10 +38,19 @@ const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 /// Verifies tokens with keys that it keeps itself. One for all listeners.
 #[derive(Debug)]
 pub struct Authenticator {
-    verifier: Verifier,
-    sources: Vec<KeySource>,
-    cache: Cache,
+    trust: ArcSwap<Trust>,
+    /// Told each time that another set takes the place of `trust`.
+    replaced: watch::Sender<()>,
+    pace: Pace,
     clock: Arc<dyn Clock>,
+}
+
+/// The issuers that count at one time, the way to their keys, and what was concluded from both.
+#[derive(Debug)]
+struct Trust {
+    verifier: Verifier,
+    sources: Vec<Arc<KeySource>>,
+    believed: Cache,
 }
 
 /// Why a request has no caller. `Display` is for the log.
@@ -80,11 +95,91 @@ impl Authenticator {
     }
 
     fn paced(issuers: Vec<Issuer>, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self, Vec<SourceFault>> {
+        Ok(Self {
+            trust: ArcSwap::from_pointee(Trust::new(issuers, &[], pace)?),
+            replaced: watch::Sender::new(()),
+            pace,
+            clock,
+        })
+    }
+
+    /// From now on these issuers count and no others. Those that did not move keep their keys; every token is looked at anew.
+    /// With a fault nothing changes. To be called by one at a time.
+    pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), Vec<SourceFault>> {
+        let trust = Trust::new(issuers, &self.trust.load().sources, self.pace)?;
+        self.trust.store(Arc::new(trust));
+        self.replaced.send_replace(());
+        Ok(())
+    }
+
+    /// Fetches the keys of all issuers and fetches them again when due or asked for, also those of issuers that are named later. To be
+    /// run as one task, until it is dropped; without it no token is ever verified.
+    pub async fn keep_keys_fresh(&self) {
+        let mut replaced = self.replaced.subscribe();
+        let mut kept = FuturesUnordered::new();
+        let mut known: Vec<Arc<KeySource>> = Vec::new();
+        loop {
+            let trust = self.trust.load_full();
+            let new = trust.sources.iter().filter(|source| !has(&known, source));
+            kept.extend(new.map(|source| self.keep_fresh_while_trusted(source.clone())));
+            known.clone_from(&trust.sources);
+            tokio::select! {
+                _ = replaced.changed() => {}
+                Some(()) = kept.next() => {}
+            }
+        }
+    }
+
+    async fn keep_fresh_while_trusted(&self, source: Arc<KeySource>) {
+        let mut replaced = self.replaced.subscribe();
+        tokio::select! {
+            () = source.keep_fresh(&*self.clock) => {}
+            _ = replaced.wait_for(|()| !has(&self.trust.load().sources, &source)) => {}
+        }
+    }
+
+    /// The issuers whose keys are not at hand, for `/readyz?verbose`. Their callers get 503, everybody else is served.
+    pub fn issuers_without_keys(&self, now: Timestamp) -> Vec<String> {
+        let trust = self.trust.load();
+        let waiting = trust.sources.iter().filter(|source| source.held(now).is_none());
+        waiting.map(|source| source.issuer().to_owned()).collect()
+    }
+
+    /// # Cancel safety
+    /// Keys are fetched by [`Authenticator::keep_keys_fresh`], this only waits for them: a client that goes away takes no fetch with it.
+    pub async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Verified>, SignInFault> {
+        refuse_subprotocol_token(headers)?;
+        let token = bearer(headers)?;
+        let print = Print::of(token);
+        let trust = self.trust.load_full();
+        match trust.judge(token, &print, now) {
+            Err(TokenFault::UnknownKey { ref issuer, .. } | TokenFault::KeysUnavailable { ref issuer })
+                if trust.refetched(issuer, now).await =>
+            {
+                // Not by the set from before the wait: the issuer may have been taken out of it meanwhile.
+                Ok(self.trust.load().judge(token, &print, self.clock.now())?)
+            }
+            judged => Ok(judged?),
+        }
+    }
+}
+
+fn has(sources: &[Arc<KeySource>], source: &Arc<KeySource>) -> bool {
+    sources.iter().any(|other| Arc::ptr_eq(other, source))
+}
+
+impl Trust {
+    /// Sources that lead to the keys of one of the issuers are taken over from `before`, with the keys that they hold.
+    fn new(issuers: Vec<Issuer>, before: &[Arc<KeySource>], pace: Pace) -> Result<Self, Vec<SourceFault>> {
         let mut faults = Vec::new();
         let mut sources = Vec::new();
         for issuer in &issuers {
+            if let Some(same) = before.iter().find(|source| source.leads_to(issuer)) {
+                sources.push(same.clone());
+                continue;
+            }
             match KeySource::new(issuer, pace) {
-                Ok(source) => sources.push(source),
+                Ok(source) => sources.push(Arc::new(source)),
                 Err(fault) => faults.push(fault),
             }
         }
@@ -94,42 +189,14 @@ impl Authenticator {
         Ok(Self {
             verifier: Verifier::new(issuers),
             sources,
-            cache: Cache::default(),
-            clock,
+            believed: Cache::default(),
         })
     }
 
-    /// Fetches the keys of all issuers and fetches them again when due or asked for. To be run as one task, until it is dropped;
-    /// without it no token is ever verified.
-    pub async fn keep_keys_fresh(&self) {
-        join_all(self.sources.iter().map(|source| source.keep_fresh(&*self.clock))).await;
-    }
-
-    /// The issuers whose keys are not at hand, for `/readyz?verbose`. Their callers get 503, everybody else is served.
-    pub fn issuers_without_keys(&self, now: Timestamp) -> Vec<&str> {
-        self.sources
-            .iter()
-            .filter(|source| source.held(now).is_none())
-            .map(KeySource::issuer)
-            .collect()
-    }
-
-    /// # Cancel safety
-    /// Keys are fetched by [`Authenticator::keep_keys_fresh`], this only waits for them: a client that goes away takes no fetch with it.
-    pub async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Verified>, SignInFault> {
-        refuse_subprotocol_token(headers)?;
-        let token = bearer(headers)?;
-        let print = Print::of(token);
-        if let Some(verified) = self.cached(&print, now) {
-            return Ok(verified);
-        }
-        match self.verify(token, &print, now) {
-            Err(TokenFault::UnknownKey { ref issuer, .. } | TokenFault::KeysUnavailable { ref issuer })
-                if self.refetched(issuer, now).await =>
-            {
-                Ok(self.verify(token, &print, self.clock.now())?)
-            }
-            judged => Ok(judged?),
+    fn judge(&self, token: &str, print: &Print, now: Timestamp) -> Result<Arc<Verified>, TokenFault> {
+        match self.remembered(print, now) {
+            Some(verified) => Ok(verified),
+            None => self.verify(token, print, now),
         }
     }
 
@@ -145,21 +212,18 @@ impl Authenticator {
         let verified = Arc::new(self.verifier.verify(token, &keys, now)?);
         if let Some((generation, keys_end)) = used.get() {
             let until = verified.expires().min(now.after(CACHE_LIFE)).min(keys_end);
-            self.cache.put(
-                print,
-                Entry {
-                    verified: verified.clone(),
-                    until,
-                    generation,
-                },
-                now,
-            );
+            let entry = Entry {
+                verified: verified.clone(),
+                until,
+                generation,
+            };
+            self.believed.put(print, entry, now);
         }
         Ok(verified)
     }
 
-    fn cached(&self, print: &Print, now: Timestamp) -> Option<Arc<Verified>> {
-        let (verified, generation) = self.cache.look(print, now)?;
+    fn remembered(&self, print: &Print, now: Timestamp) -> Option<Arc<Verified>> {
+        let (verified, generation) = self.believed.look(print, now)?;
         let held = self.source(verified.issuer())?.held(now)?;
         (held.generation == generation).then_some(verified)
     }
@@ -171,7 +235,7 @@ impl Authenticator {
         }
     }
 
-    fn source(&self, issuer: &str) -> Option<&KeySource> {
+    fn source(&self, issuer: &str) -> Option<&Arc<KeySource>> {
         self.sources.iter().find(|source| source.issuer() == issuer)
     }
 }

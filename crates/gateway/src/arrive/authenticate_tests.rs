@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -69,6 +70,7 @@ struct Answers {
 /// An issuer, a gateway's authenticator, and the task that keeps its keys.
 struct World {
     url: String,
+    authority: String,
     answers: Arc<Answers>,
     clock: Arc<Hand>,
     authenticator: Arc<Authenticator>,
@@ -94,6 +96,7 @@ impl World {
         tasks.spawn(async move { keeper.keep_keys_fresh().await });
         Self {
             url,
+            authority: certified.cert.pem(),
             answers,
             clock,
             authenticator,
@@ -124,9 +127,13 @@ impl World {
             .await
     }
 
+    fn source(&self) -> Arc<KeySource> {
+        self.authenticator.trust.load().sources[0].clone()
+    }
+
     /// Until the keeper has ended another fetch.
     async fn next_fetch(&self) {
-        let mut ended = self.authenticator.sources[0].ended();
+        let mut ended = self.source().ended();
         ended.changed().await.unwrap();
     }
 }
@@ -375,13 +382,61 @@ async fn an_issuer_whose_certificate_is_not_trusted_gives_no_keys() {
         .tasks
         .spawn(serve(listener, acceptor(&shown), world.answers.clone()));
     let authenticator = Authenticator::paced(issuers(&url, &trusted.cert.pem()), world.clock.clone(), lazy()).unwrap();
-    let mut ended = authenticator.sources[0].ended();
+    let mut ended = authenticator.trust.load().sources[0].ended();
     tokio::select! {
         () = authenticator.keep_keys_fresh() => {}
         changed = ended.changed() => changed.unwrap(),
     }
     assert_eq!(authenticator.issuers_without_keys(world.clock.now()), [url.as_str()]);
     assert_eq!(world.asked(), 0, "not even the request was sent");
+}
+
+#[tokio::test]
+async fn a_set_of_issuers_that_takes_anothers_place_keeps_the_keys_and_forgets_the_tokens() {
+    let key = SigningKey::new("a");
+    let world = World::new(jwks(&[&key]), Pace::default()).await;
+    let token = world.token(&key, 600);
+    let before = world.ask(&token).await.unwrap();
+    world
+        .authenticator
+        .replace(issuers(&world.url, &world.authority))
+        .unwrap();
+    world.publish(None);
+    let after = world.ask(&token).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &after), "the token was looked at again");
+    assert_eq!(world.asked(), 1, "the keys were not fetched again");
+
+    let faults = world.authenticator.replace(issuers(&world.url, "no certificate"));
+    assert!(faults.is_err());
+    assert!(world.ask(&token).await.is_ok(), "a set with a fault changes nothing");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_named_later_gets_its_keys_and_one_that_is_left_out_is_unknown() {
+    let key = SigningKey::new("a");
+    let world = World::new(jwks(&[&key]), Pace::default()).await;
+    let token = world.token(&key, 600);
+    assert!(world.ask(&token).await.is_ok());
+    let source = world.source();
+    world
+        .authenticator
+        .replace(issuers("https://127.0.0.1:1", &world.authority))
+        .unwrap();
+    assert_eq!(
+        world.ask(&token).await.unwrap_err(),
+        SignInFault::Token(TokenFault::UnknownIssuer(world.url.clone()))
+    );
+    // The keeper lets go of the source, so that only this test still holds it.
+    while Arc::strong_count(&source) > 1 {
+        tokio::task::yield_now().await;
+    }
+    world
+        .authenticator
+        .replace(issuers(&world.url, &world.authority))
+        .unwrap();
+    assert!(!Arc::ptr_eq(&source, &world.source()));
+    assert!(world.ask(&token).await.is_ok(), "the keys were waited for");
+    assert_eq!(world.asked(), 2);
 }
 
 #[test]

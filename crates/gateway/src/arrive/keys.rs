@@ -62,6 +62,7 @@ impl Default for Pace {
 pub(crate) struct KeySource {
     issuer: String,
     discovery: Uri,
+    authority: Option<String>,
     tls: TlsConnector,
     pace: Pace,
     held: ArcSwapOption<Held>,
@@ -144,6 +145,7 @@ impl KeySource {
         Ok(Self {
             issuer: issuer.url().to_owned(),
             discovery,
+            authority: issuer.certificate_authority().map(ToOwned::to_owned),
             tls: TlsConnector::from(Arc::new(tls)),
             pace,
             held: ArcSwapOption::empty(),
@@ -155,6 +157,13 @@ impl KeySource {
 
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Whether a source for this issuer would be this one over again. Audiences, mappings and rules do not matter to keys.
+    pub(crate) fn leads_to(&self, issuer: &Issuer) -> bool {
+        self.issuer == issuer.url()
+            && self.discovery == issuer.discovery_url()
+            && self.authority.as_deref() == issuer.certificate_authority()
     }
 
     /// The keys, unless they are too old to be believed.
