@@ -12,6 +12,7 @@ use mantlet_core::time::Clock;
 use mantlet_desk::Desk;
 use mantlet_gateway::arrive::accept;
 use mantlet_gateway::arrive::authenticate::Authenticator;
+use mantlet_gateway::arrive::certificates::Certificates;
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::tasks::Tasks;
 use mantlet_gateway::{Cluster, Gateway, telemetry};
@@ -28,6 +29,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// A gateway with its listeners bound, not yet accepting.
 pub struct Bound {
     pub gateway: Arc<Gateway>,
+    /// What clients are shown: can be replaced while it serves.
+    pub certificates: Arc<Certificates>,
     listener: TcpListener,
     telemetry: TcpListener,
     tls: tokio_rustls::TlsAcceptor,
@@ -69,8 +72,8 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     }
     let listener = listen(config.listen.address).await?;
     let telemetry = listen(config.telemetry).await?;
-    let tls =
-        accept::tls(Arc::new(OneCertificate(config.listen.tls.certified.clone()))).context("cannot set up TLS")?;
+    let certificates = Arc::new(Certificates::new(config.listen.tls.certified.clone()));
+    let tls = accept::tls(certificates.clone()).context("cannot set up TLS")?;
     let gateway = Arc::new(Gateway {
         desk: Desk::new(store.clone(), clock.clone()),
         authenticator: Authenticator::new(config.issuers, clock.clone()).map_err(|faults| self::faults(&faults))?,
@@ -84,6 +87,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     });
     Ok(Bound {
         gateway,
+        certificates,
         listener,
         telemetry,
         tls,
@@ -120,6 +124,7 @@ impl Bound {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
         let Bound {
             gateway,
+            certificates: _,
             listener,
             telemetry: operators,
             tls,
@@ -195,15 +200,5 @@ pub fn store_config(config: &Config) -> StoreConfig {
         key_file: config.storage.key_file.clone(),
         missing_key: MissingKey::Create,
         sizes: Sizes::default(),
-    }
-}
-
-/// One certificate for every name. Reloading it is the next step.
-#[derive(Debug)]
-struct OneCertificate(Arc<rustls::sign::CertifiedKey>);
-
-impl rustls::server::ResolvesServerCert for OneCertificate {
-    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        Some(self.0.clone())
     }
 }

@@ -1,6 +1,7 @@
 //! From bytes to meaning: who is calling, and what exactly is asked.
 
 pub mod accept;
+pub mod certificates;
 pub mod authenticate;
 pub mod keys;
 pub(crate) mod resolve;
