@@ -18,7 +18,7 @@ use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
 use crate::law::LawBook;
-use crate::relay::admit::{Refused, admit};
+use crate::relay::admit::{Refused, Standing, admit};
 use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
 use crate::relay::{amend, forward, mask};
@@ -49,6 +49,7 @@ struct Judged {
     cluster: Arc<Cluster>,
     masker: Arc<Masker>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    standing: Standing,
 }
 
 impl Gateway {
@@ -116,8 +117,13 @@ impl Gateway {
         entry.asks_for(&action);
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
+        let standing = Standing {
+            law: self.law.clone(),
+            cluster: known.clone(),
+        };
         Ok(Judged {
             permit,
+            standing,
             cluster,
             masker,
             headers: ask.relayed_headers(),
@@ -157,8 +163,9 @@ impl Gateway {
             cluster,
             masker,
             headers,
+            standing,
         } = judged;
-        let pass = admit(permit, entry, headers).await?;
+        let pass = admit(permit, entry, headers, standing).await?;
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {

@@ -3,7 +3,7 @@
 //! No label holds a user, a name or anything a caller chooses freely: series are bounded.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mantlet_core::mask;
+use mantlet_core::time::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -30,6 +32,25 @@ pub struct Telemetry {
     requests: Family<Vec<(&'static str, String)>, Counter>,
     durations: Histogram,
     unrecorded: Counter,
+    configuration: Configuration,
+}
+
+/// Which configuration is in force, and whether it is what the files say.
+#[derive(Debug, Default)]
+struct Configuration {
+    /// What is wrong with the files, or what a restart alone would take up.
+    said: Mutex<Said>,
+    epoch: Gauge,
+    successful: Gauge,
+    loaded: Gauge,
+}
+
+#[derive(Debug, Default)]
+enum Said {
+    #[default]
+    InForce,
+    InForceBut(String),
+    Faults(String),
 }
 
 impl Default for Telemetry {
@@ -53,11 +74,28 @@ impl Default for Telemetry {
             "Requests refused because the journal took no entry",
             unrecorded.clone(),
         );
+        let configuration = Configuration::default();
+        registry.register(
+            "config_epoch",
+            "Epoch of the configuration in force, as audit events name it",
+            configuration.epoch.clone(),
+        );
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the configuration in force is the one on disk",
+            configuration.successful.clone(),
+        );
+        registry.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was loaded",
+            configuration.loaded.clone(),
+        );
         Self {
             registry,
             requests,
             durations,
             unrecorded,
+            configuration,
         }
     }
 }
@@ -110,6 +148,41 @@ impl Telemetry {
             "answered"
         );
         reply
+    }
+
+    /// What the files say is in force, but for what `but` says.
+    pub fn reloaded(&self, epoch: u64, at: Timestamp, but: Option<String>) {
+        let Configuration {
+            said,
+            epoch: number,
+            successful,
+            loaded,
+        } = &self.configuration;
+        *said.lock().unwrap_or_else(PoisonError::into_inner) = but.map_or(Said::InForce, Said::InForceBut);
+        number.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        successful.set(1);
+        loaded.set(at.micros() / 1_000_000);
+    }
+
+    /// The files say something that cannot be put into force.
+    pub fn not_reloaded(&self, why: String) {
+        let said = &self.configuration.said;
+        *said.lock().unwrap_or_else(PoisonError::into_inner) = Said::Faults(why);
+        self.configuration.successful.set(0);
+    }
+
+    /// A line for `/readyz?verbose`. Not a failure: the last good configuration serves.
+    fn configuration_line(&self) -> String {
+        let said = self.configuration.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.configuration.epoch.get();
+        match &*said {
+            Said::InForce => format!("[+]config ok: epoch {epoch}\n"),
+            Said::InForceBut(what) => format!("[!]config: epoch {epoch}, but {what}\n"),
+            Said::Faults(why) => format!(
+                "[!]config: the files have faults, and epoch {epoch} stays in force:\n    {}\n",
+                why.replace('\n', "\n    ")
+            ),
+        }
     }
 
     pub(crate) fn unrecorded(&self) {
@@ -215,6 +288,7 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
         .iter()
         .map(|issuer| format!("[!]issuer {issuer}: its keys are not at hand, its callers get 503\n"))
         .collect();
+    let notes = format!("{}{issuers}", gateway.telemetry.configuration_line());
     let failed = checks.iter().any(|(_, check)| check.is_err());
     let lines: String = checks
         .iter()
@@ -225,10 +299,10 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
         .collect();
     match (failed, verbose) {
         (false, false) => (StatusCode::OK, "ok".into()),
-        (false, true) => (StatusCode::OK, format!("{lines}{issuers}readyz check passed\n")),
+        (false, true) => (StatusCode::OK, format!("{lines}{notes}readyz check passed\n")),
         (true, _) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("{lines}{issuers}readyz check failed\n"),
+            format!("{lines}{notes}readyz check failed\n"),
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod serve;
+pub mod reload;
 pub mod dev;
 pub mod sandbox;
 pub mod seed;

@@ -20,6 +20,7 @@ use mantlet_store::{MissingKey, Sizes, Store, StoreConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::reload::{Finish, Origin, Reload};
 
 /// Watches and followed logs say farewell, writes come back from their cluster (75 s at most are waited for an answer).
 const DRAIN: Duration = Duration::from_secs(80);
@@ -29,11 +30,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// A gateway with its listeners bound, not yet accepting.
 pub struct Bound {
     pub gateway: Arc<Gateway>,
-    /// What clients are shown: can be replaced while it serves.
-    pub certificates: Arc<Certificates>,
     listener: TcpListener,
     telemetry: TcpListener,
     tls: tokio_rustls::TlsAcceptor,
+    reload: Reload,
 }
 
 /// Opens everything that the configuration names.
@@ -70,6 +70,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         }
         clusters.push(cluster);
     }
+    let origin = Origin::of(&config);
     let listener = listen(config.listen.address).await?;
     let telemetry = listen(config.telemetry).await?;
     let certificates = Arc::new(Certificates::new(config.listen.tls.certified.clone()));
@@ -86,8 +87,8 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         default,
     });
     Ok(Bound {
+        reload: Reload::new(gateway.clone(), certificates, origin),
         gateway,
-        certificates,
         listener,
         telemetry,
         tls,
@@ -108,6 +109,13 @@ impl Bound {
         Ok(self.listener.local_addr()?)
     }
 
+    /// What is done to a configuration that is loaded later on, before it is put into force.
+    #[must_use]
+    pub fn finishing(mut self, finish: Finish) -> Self {
+        self.reload = self.reload.finishing(finish);
+        self
+    }
+
     pub fn telemetry_address(&self) -> Result<SocketAddr> {
         Ok(self.telemetry.local_addr()?)
     }
@@ -124,11 +132,12 @@ impl Bound {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
         let Bound {
             gateway,
-            certificates: _,
             listener,
             telemetry: operators,
             tls,
+            reload,
         } = self;
+        gateway.tasks.pump("configuration", reload.run());
         let keys = gateway.clone();
         gateway.tasks.pump("issuer keys", async move {
             tokio::select! {

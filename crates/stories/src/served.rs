@@ -97,6 +97,12 @@ impl Served {
         assert!(status.success(), "mantlet serve ended badly: {status}");
     }
 
+    /// SIGHUP: the files are loaded anew.
+    pub fn hang_up(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::HUP).expect("told");
+    }
+
     /// A token good for an hour of real time.
     pub fn token(&self, population: Population, subject: &str) -> String {
         self.stage.token(population, subject, &[], real_now())

@@ -220,20 +220,20 @@ async fn a_drain_waits_for_the_writes_that_are_under_way() {
 }
 
 /// An answer that is read as it comes.
-struct Stream {
-    id: String,
+pub(crate) struct Stream {
+    pub(crate) id: String,
     bytes: watch::Receiver<usize>,
     reading: JoinHandle<(String, End)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     Clean,
     Broken,
 }
 
 impl Stream {
-    async fn open(wire: &Wire, path: &str) -> Self {
+    pub(crate) async fn open(wire: &Wire, path: &str) -> Self {
         let answer = wire.send("GET", path, "", "").await.expect("an answer");
         assert_eq!(answer.status(), 200);
         let (count, bytes) = watch::channel(0);
@@ -244,16 +244,16 @@ impl Stream {
         }
     }
 
-    async fn begun(&mut self) {
+    pub(crate) async fn begun(&mut self) {
         let first = tokio::time::timeout(PATIENCE, self.bytes.wait_for(|bytes| *bytes > 0)).await;
         first.expect("in time").expect("its first bytes come");
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.reading.is_finished()
     }
 
-    async fn ended(&mut self, within: Duration) -> (String, End) {
+    pub(crate) async fn ended(&mut self, within: Duration) -> (String, End) {
         let end = tokio::time::timeout(within, &mut self.reading).await;
         end.expect("it ends in time").expect("joined")
     }
@@ -313,7 +313,7 @@ async fn ended(mut kubectl: kubectl::Running) -> (Option<i32>, String) {
     .expect("joined")
 }
 
-async fn outcome(world: &World, id: &str) -> String {
+pub(crate) async fn outcome(world: &World, id: &str) -> String {
     eventually("the event has ended", PATIENCE, async || {
         let events = world.events().await;
         let event = events.iter().find(|event| event.metadata.name == id)?;

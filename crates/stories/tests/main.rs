@@ -19,5 +19,6 @@ mod ground;
 mod join;
 mod lost;
 mod raw;
+mod reload;
 mod sandbox;
 mod transparency;

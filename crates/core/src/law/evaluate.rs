@@ -74,6 +74,28 @@ impl Law {
         }
         sitting.close()
     }
+
+    /// Whether a stream that an earlier law let begin may go on: the same caller is known by the same names, and the same action is allowed
+    /// without another look at the cluster. What would need one, or a human, has to begin anew; so has what the virtual API shows, since it
+    /// depends on roles.
+    pub fn upholds(&self, permit: &Permit, cluster: &ClusterRef, now: Timestamp) -> bool {
+        let (before, action) = (permit.caller(), permit.action());
+        let virtual_api = matches!(action.target(), Target::Resource(resource) if resource.group == VIRTUAL_GROUP);
+        let Ok(caller) = self.recognize(before.verified.clone(), &cluster.name, now) else {
+            return false;
+        };
+        let same = caller.impersonation() == before.impersonation() && caller.session_key == before.session_key;
+        if virtual_api || !same {
+            return false;
+        }
+        match self.evaluate(cluster, &Arc::new(caller), action, &Facts::default(), now) {
+            Step::Need(_) => false,
+            Step::Done(judgment) => match judgment.verdict {
+                Verdict::Allow(_) => true,
+                Verdict::Hold(_) | Verdict::Deny(_) => false,
+            },
+        }
+    }
 }
 
 /// What is asked, taken apart once.

@@ -49,7 +49,7 @@ pub struct Law {
     own: own::Own,
     grants: Vec<roles::Grant>,
     /// Issuer, subject, and whom the cluster takes them for.
-    stand_ins: Vec<(String, String, NamedByCluster)>,
+    stand_ins: Vec<(String, String, Arc<NamedByCluster>)>,
     /// By name, so that the order of files never matters.
     policies: Vec<policy::Policy>,
     /// For each verb, the policies with a rule about it.
@@ -101,6 +101,11 @@ impl Law {
 
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.iter()
+    }
+
+    /// How many there are.
+    pub fn policies(&self) -> usize {
+        self.policies.len()
     }
 
     /// Mantlet's own rights of somebody on one cluster; without a grant, none.

@@ -44,13 +44,13 @@ impl Law {
     /// This law, in which one person acts under the names that the cluster itself gave. For `mantlet dev`, where that person's own kubeconfig
     /// is what the gateway acts with.
     #[must_use]
-    pub fn with_stand_in(mut self, issuer: &str, subject: &str, named: NamedByCluster) -> Self {
+    pub fn with_stand_in(mut self, issuer: &str, subject: &str, named: Arc<NamedByCluster>) -> Self {
         self.stand_ins.push((issuer.to_owned(), subject.to_owned(), named));
         self
     }
 
     fn stand_in_for(&self, verified: &Verified) -> Option<Impersonation> {
-        let is = |(issuer, subject, _): &&(String, String, NamedByCluster)| {
+        let is = |(issuer, subject, _): &&(String, String, Arc<NamedByCluster>)| {
             issuer == verified.issuer() && subject == verified.subject()
         };
         self.stand_ins

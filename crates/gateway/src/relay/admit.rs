@@ -4,14 +4,15 @@
 use http::{HeaderName, HeaderValue};
 use mantlet_core::action::{Action, Effect};
 use mantlet_core::identity::{Caller, Impersonation};
-use mantlet_core::law::Permit;
+use mantlet_core::law::{ClusterRef, Permit};
 use mantlet_core::record::{AuditId, Outcome};
-use mantlet_core::time::Timestamp;
+use mantlet_core::time::{Clock, Timestamp};
 use mantlet_core::wire::outgoing::{Outgoing, outgoing};
 use mantlet_store::SessionId;
 
 use super::refuse::Refusal;
 use crate::entry::Entry;
+use crate::law::LawBook;
 use crate::stream::cut::Cut;
 
 /// Leave to carry out one action, and the open line in the journal that says so. Made by [`admit`] only; lives as long as the answer does.
@@ -22,8 +23,16 @@ pub struct Pass {
     entry: Entry,
     session: SessionId,
     headers: Vec<(HeaderName, HeaderValue)>,
+    standing: Standing,
     code: u16,
     reason: String,
+}
+
+/// What a stream has to go on being allowed by.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) law: LawBook,
+    pub(crate) cluster: ClusterRef,
 }
 
 /// A refusal that can still be written down.
@@ -42,6 +51,7 @@ pub(crate) async fn admit(
     permit: Permit,
     mut entry: Entry,
     headers: Vec<(HeaderName, HeaderValue)>,
+    standing: Standing,
 ) -> Result<Pass, Refused> {
     entry.open();
     if let Effect::Changes = permit.action().effect()
@@ -63,6 +73,7 @@ pub(crate) async fn admit(
         entry,
         session,
         headers,
+        standing,
         code: 0,
         reason: String::new(),
     })
@@ -87,6 +98,12 @@ impl Pass {
 
     pub(crate) fn session_ends(&self) -> Timestamp {
         self.session.ends()
+    }
+
+    /// Resolves once a law is in force that would not let this begin.
+    pub(crate) async fn overruled(&self, clock: &dyn Clock) {
+        let Standing { law, cluster } = &self.standing;
+        law.overrules(&self.permit, cluster, || clock.now()).await;
     }
 
     pub(crate) fn warnings(&self) -> &[String] {

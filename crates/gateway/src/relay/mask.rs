@@ -128,7 +128,13 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
             "the answer is not the JSON that it says it is".into(),
         ))),
         Err(
-            cut @ (Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::Drained | Cut::Stalled | Cut::Broken),
+            cut @ (Cut::TokenEnded
+            | Cut::SessionEnded
+            | Cut::AgentEnded
+            | Cut::LawChanged
+            | Cut::Drained
+            | Cut::Stalled
+            | Cut::Broken),
         ) => Err(pass.refuse(Refusal::NotMasked(format!("the answer ended early: {}", cut.as_str())))),
     }
 }

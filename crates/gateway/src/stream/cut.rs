@@ -12,6 +12,8 @@ pub(crate) enum Cut {
     SessionEnded,
     /// The caller's Agent is one until then (`expiresAt`).
     AgentEnded,
+    /// A law came into force that would not let it begin.
+    LawChanged,
     /// The gateway is shutting down; another replica will answer.
     Drained,
     /// The client took nothing for a minute.
@@ -28,6 +30,7 @@ impl Cut {
             Cut::TokenEnded => "TokenEnded",
             Cut::SessionEnded => "SessionEnded",
             Cut::AgentEnded => "AgentEnded",
+            Cut::LawChanged => "LawChanged",
             Cut::Drained => "Drained",
             Cut::Stalled => "Stalled",
             Cut::Unmaskable => "Unmaskable",
@@ -55,6 +58,12 @@ impl Cut {
                 "Forbidden",
                 "the Agent of this watch has expired; ask one of its owners",
             ),
+            // Asked again, the law in force says what it has against it.
+            Cut::LawChanged => (
+                410,
+                "Expired",
+                "the policies, agents or issuers of this gateway have changed, and this watch is to be judged anew; watch anew",
+            ),
             Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => return None,
         };
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason, "message": message});
@@ -64,7 +73,7 @@ impl Cut {
     /// Whether the body may end as if it were complete. Watches and logs have no end of their own, so a clean one misleads nobody.
     pub(crate) fn ends_clean(self) -> bool {
         match self {
-            Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::Drained => true,
+            Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::LawChanged | Cut::Drained => true,
             Cut::Stalled | Cut::Unmaskable | Cut::Broken => false,
         }
     }

@@ -95,6 +95,7 @@ pub(crate) async fn ended(pass: &Pass, clock: &dyn Clock, tasks: &Tasks) -> Cut 
     let (at, why) = legal_end(pass);
     tokio::select! {
         () = until(clock, at) => why,
+        () = pass.overruled(clock) => Cut::LawChanged,
         () = tasks.closing() => Cut::Drained,
     }
 }

@@ -11,10 +11,12 @@ mod read;
 mod resolve;
 mod tls;
 mod tree;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use mantlet_api::authentication::AuthenticationConfiguration;
 use mantlet_api::config::Configuration;
 use mantlet_core::identity::issuer::Issuer;
 use mantlet_core::law::{Epoch, Law};
@@ -22,6 +24,7 @@ use mantlet_kubeconfig::Source;
 
 pub use fault::{Fault, Place};
 pub use tls::Tls;
+pub use validate::{Verdict, validate};
 
 /// What is true: made by [`load`] only.
 #[derive(Debug)]
@@ -35,8 +38,18 @@ pub struct Config {
     pub storage: Storage,
     /// Listener of `/livez`, `/readyz`, `/metrics`.
     pub telemetry: SocketAddr,
-    /// Every file that was read, `mantlet.yaml` first: when one of them changes, loading again may give something else.
+    /// `mantlet.yaml` itself.
+    pub file: PathBuf,
+    /// Every file and folder that was looked at, `mantlet.yaml` first: when one of them changes, loading again may give something else.
     pub files: Vec<PathBuf>,
+    pub written: Written,
+}
+
+/// What the files say, to be compared with what they say later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub configuration: Configuration,
+    pub authentication: AuthenticationConfiguration,
 }
 
 #[derive(Debug)]
@@ -67,10 +80,16 @@ pub struct Storage {
 
 /// Reads `path` and everything it names; the law gets `epoch`.
 pub fn load(path: &Path, epoch: Epoch) -> Result<Config, Vec<Fault>> {
+    load_noting(path, epoch, &mut Vec::new())
+}
+
+/// The same; `files` gets every file and folder that was looked at, those that are not there included, whatever the end.
+pub fn load_noting(path: &Path, epoch: Epoch, files: &mut Vec<PathBuf>) -> Result<Config, Vec<Fault>> {
     let path = std::path::absolute(path).map_err(|e| vec![Fault::whole(path, format!("is no path: {e}"))])?;
+    files.push(path.clone());
     let document = only_document(&path)?;
     let written: Configuration = read::read(&document)?;
-    resolve::resolve(&written, &document, epoch)
+    resolve::resolve(&written, &document, epoch, files)
 }
 
 /// A file that must hold exactly one document.

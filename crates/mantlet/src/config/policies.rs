@@ -31,7 +31,9 @@ impl Policies {
                 Ok(documents) => documents.into_iter().for_each(|d| policies.take(d, &mut faults)),
                 Err(fault) => faults.push(fault),
             }
-            files.push(path);
+            if !files.contains(&path) {
+                files.push(path);
+            }
         }
         if faults.is_empty() { Ok(policies) } else { Err(faults) }
     }

@@ -3,35 +3,45 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mantlet_api::authentication::AuthenticationConfiguration;
 use mantlet_api::config::{self, Configuration};
 use mantlet_core::identity::Population;
 use mantlet_core::identity::issuer::{self, Issuer};
 use mantlet_core::law::{self, Epoch, Law};
+use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_kubeconfig::Source;
+use mantlet_store::SystemClock;
 
 use super::fault::Fault;
 use super::policies::Policies;
 use super::tls::{Tls, TlsFault};
 use super::tree::Document;
-use super::{Cluster, Config, Listen, Storage, only_document, read};
+use super::{Cluster, Config, Listen, Storage, Written, only_document, read};
 
-pub(crate) fn resolve(written: &Configuration, document: &Document, epoch: Epoch) -> Result<Config, Vec<Fault>> {
+pub(crate) fn resolve(
+    written: &Configuration,
+    document: &Document,
+    epoch: Epoch,
+    files: &mut Vec<PathBuf>,
+) -> Result<Config, Vec<Fault>> {
     let mut at = Resolver {
         document,
         faults: Vec::new(),
-        files: vec![document.file.clone()],
+        files,
     };
     let listen = at.listen(&written.listen);
     let clusters = at.clusters(&written.clusters);
     let issuers = at.issuers(written);
-    at.roles(written, &clusters);
+    at.roles(written);
     let law = at.law(written, epoch);
     let storage = at.storage(&written.storage);
     let telemetry = at.address("telemetry.address", &written.telemetry.address);
     match (listen, issuers, law, storage, telemetry) {
-        (Some(listen), Some(issuers), Some(law), Some(storage), Some(telemetry)) if at.faults.is_empty() => {
+        (Some(listen), Some((issuers, authentication)), Some(law), Some(storage), Some(telemetry))
+            if at.faults.is_empty() =>
+        {
             Ok(Config {
                 listen,
                 clusters,
@@ -39,7 +49,12 @@ pub(crate) fn resolve(written: &Configuration, document: &Document, epoch: Epoch
                 law,
                 storage,
                 telemetry,
-                files: at.files,
+                file: document.file.clone(),
+                files: at.files.clone(),
+                written: Written {
+                    configuration: written.clone(),
+                    authentication,
+                },
             })
         }
         _ => Err(at.faults),
@@ -49,7 +64,7 @@ pub(crate) fn resolve(written: &Configuration, document: &Document, epoch: Epoch
 struct Resolver<'a> {
     document: &'a Document,
     faults: Vec<Fault>,
-    files: Vec<PathBuf>,
+    files: &'a mut Vec<PathBuf>,
 }
 
 impl Resolver<'_> {
@@ -69,6 +84,7 @@ impl Resolver<'_> {
             self.absolute(&written.tls.cert_file),
             self.absolute(&written.tls.key_file),
         );
+        self.files.extend([cert_file.clone(), key_file.clone()]);
         let tls = match Tls::read(&cert_file, &key_file) {
             Ok(tls) => tls,
             Err(TlsFault::Certificate(why)) => return self.refused("listen.tls.certFile", why),
@@ -123,11 +139,11 @@ impl Resolver<'_> {
         let source = match (&written.kubeconfig, written.in_cluster) {
             (Some(file), false) => {
                 let file = self.absolute(file);
+                self.files.push(file.clone());
                 if let Err(e) = std::fs::File::open(&file) {
                     let why = format!("cannot read `{}`: {e}", file.display());
                     return self.refused(&format!("{path}.kubeconfig"), why);
                 }
-                self.files.push(file.clone());
                 Source::File {
                     path: file,
                     context: None,
@@ -152,12 +168,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn issuers(&mut self, written: &Configuration) -> Option<Vec<Issuer>> {
+    fn issuers(&mut self, written: &Configuration) -> Option<(Vec<Issuer>, AuthenticationConfiguration)> {
         let file = self.absolute(&written.authentication);
+        self.files.push(file.clone());
         if let Err(e) = std::fs::File::open(&file) {
             return self.refused("authentication", format!("cannot read `{}`: {e}", file.display()));
         }
-        self.files.push(file.clone());
         let authentication = only_document(&file).and_then(|d| Ok((read::read::<AuthenticationConfiguration>(&d)?, d)));
         let (authentication, document) = match authentication {
             Ok(read) => read,
@@ -172,7 +188,9 @@ impl Resolver<'_> {
             .map(|i| (i.url.clone(), population(i.population)))
             .collect();
         match issuer::resolve(&authentication, &populations) {
-            Ok(issuers) => Some(issuers),
+            Ok(issuers) => self
+                .keys_can_come(&issuers, &document)
+                .then_some((issuers, authentication)),
             Err(faults) => {
                 for fault in faults {
                     let stands_in = match fault.file {
@@ -187,8 +205,24 @@ impl Resolver<'_> {
         }
     }
 
+    /// Certificates and addresses are looked at by whoever fetches the keys.
+    fn keys_can_come(&mut self, issuers: &[Issuer], document: &Document) -> bool {
+        let Err(faults) = Authenticator::new(issuers.to_vec(), Arc::new(SystemClock)) else {
+            return true;
+        };
+        for fault in faults {
+            let n = issuers
+                .iter()
+                .position(|issuer| issuer.url() == fault.issuer)
+                .unwrap_or(0);
+            let path = format!("jwt[{n}].issuer");
+            self.faults.push(document.fault(&path, fault.problem));
+        }
+        false
+    }
+
     /// A grant to an issuer that does not exist is a spelling mistake in the one place where rights are given.
-    fn roles(&mut self, written: &Configuration, clusters: &[Cluster]) {
+    fn roles(&mut self, written: &Configuration) {
         for (n, grant) in written.authorization.roles.iter().enumerate() {
             let path = format!("authorization.roles[{n}]");
             if !written.issuers.iter().any(|i| i.url == grant.issuer) {
@@ -201,7 +235,7 @@ impl Resolver<'_> {
             }
             let plain = |c: &&String| !c.contains(['*', '?', '[']);
             for (c, name) in grant.clusters.iter().enumerate().filter(|(_, c)| plain(c)) {
-                if !clusters.iter().any(|cluster| cluster.name == *name) {
+                if !written.clusters.iter().any(|cluster| cluster.name == *name) {
                     self.fault(
                         &format!("{path}.clusters[{c}]"),
                         format!("there is no cluster `{name}`"),
@@ -214,10 +248,11 @@ impl Resolver<'_> {
 
     fn law(&mut self, written: &Configuration, epoch: Epoch) -> Option<Law> {
         let path = self.absolute(&written.policies);
+        self.files.push(path.clone());
         if !path.exists() {
             return self.refused("policies", format!("`{}` does not exist", path.display()));
         }
-        let policies = Policies::read(&path, &mut self.files)
+        let policies = Policies::read(&path, self.files)
             .map_err(|faults| self.faults.extend(faults))
             .ok()?;
         let whole = law::Written {

@@ -23,6 +23,8 @@ use mantlet_gateway::tasks::Tasks;
 use mantlet_kubeconfig::Source;
 use tokio::net::TcpListener;
 
+use crate::config::Config;
+use crate::reload::Finish;
 use crate::sandbox::Sandbox;
 use crate::serve::{self, Bound};
 use ca::Certificates;
@@ -89,16 +91,22 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
     let mut policies = vec![("guardrails.yaml", GUARDRAILS)];
     policies.extend(ground.sandbox.is_some().then_some(("sandbox.yaml", agent.as_str())));
     let config = scene.write(&policies)?;
-    let mut config = crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
+    let config = crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
     let mut players = ground.players;
+    let mut finish: Finish = Box::new(|config| config);
     if let Some((source, named)) = ground.person {
         players.extend(config.law.agents().map(|agent| cast::agent(agent.name())));
-        config.law = config.law.with_stand_in(scene.people, cast::YOU, named);
-        config
-            .clusters
-            .iter_mut()
-            .for_each(|cluster| cluster.source = source.clone());
+        let (people, named) = (scene.people.to_owned(), Arc::new(named));
+        finish = Box::new(move |mut config: Config| {
+            config.law = config.law.with_stand_in(&people, cast::YOU, named.clone());
+            config
+                .clusters
+                .iter_mut()
+                .for_each(|cluster| cluster.source = source.clone());
+            config
+        });
     }
+    let config = finish(config);
     for player in &players {
         scene.kubeconfig(player)?;
     }
@@ -109,7 +117,7 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         .map(|sandbox| sandbox.endpoint().kubectl.as_path())
         .filter(|_| !on_path("kubectl"));
     let story = story::story(&players, home.dir(), scene.address, kubectl, &ground.notes);
-    let bound = serve::bind(config, clock).await?;
+    let bound = serve::bind(config, clock).await?.finishing(finish);
     bound.identify().await?;
     Ok(Dev {
         bound,
@@ -161,7 +169,7 @@ impl Ground {
             players: cast::alone("default"),
             notes: vec![
                 format!("Behind it: {} (context {})", own.server, own.context),
-                "Agents: put Agent objects into the folder policies/ there and start again; `mantlet dev token NAME` signs for them (claims.sub == 'NAME')".into(),
+                "Agents: put Agent objects into the folder policies/ there; `mantlet dev token NAME` signs for them (claims.sub == 'NAME')".into(),
             ],
             sandbox: None,
             person: Some((source, own.named)),
