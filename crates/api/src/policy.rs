@@ -196,7 +196,7 @@ pub struct PolicySpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "one of `enforce`, `warn`, `audit`, or `{ agents: .., people: .. }`"
+    expecting = "expected one of `enforce`, `warn`, `audit`, or `{ agents: .., people: .. }`"
 )]
 pub enum Mode {
     Everybody(Strength),

@@ -20,6 +20,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Put a cluster behind a gateway on this machine, with everything generated
     Dev(DevArgs),
+    /// Look at a configuration before it is used
+    Config(ConfigArgs),
     /// See what agents and people did
     Sessions(SessionsArgs),
 }
@@ -29,6 +31,37 @@ pub struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
     pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say everything that is wrong with a configuration and the files that it names, or what it would put into force
+    ///
+    /// Reads files only: no cluster, issuer or database is asked. `mantlet serve` starts with a configuration that passes, and takes it up
+    /// while it runs.
+    Validate(ValidateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
+    pub config: PathBuf,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value_t = Report::Text)]
+    pub output: Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Report {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -11,8 +11,8 @@ mod sessions;
 mod table;
 
 pub use args::{
-    ClusterArgs, Command, DevArgs, DevCommand, Mantlet, ServeArgs, SessionsArgs, SessionsCommand, TokenArgs,
-    TokenOutput,
+    ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, SessionsArgs,
+    SessionsCommand, TokenArgs, TokenOutput, ValidateArgs,
 };
 pub use exit::{Exit, Fault, finish};
 pub use sessions::sessions;

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use clap::Parser as _;
 use mantlet::{config, dev, serve};
-use mantlet_cli::{Command, DevArgs, DevCommand, Mantlet, ServeArgs, TokenArgs, TokenOutput};
+use mantlet_cli::{
+    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, TokenArgs, TokenOutput,
+    ValidateArgs,
+};
 use mantlet_core::law::Epoch;
 use mantlet_core::time::Clock;
 use mantlet_store::SystemClock;
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
         Command::Dev(args) => {
             log(if args.verbose { "info" } else { "warn" }, true).and_then(|()| run(dev_command(args)))
         }
+        Command::Config(ConfigArgs {
+            command: ConfigCommand::Validate(args),
+        }) => return validate(&args),
         Command::Sessions(args) => return sessions(args),
     };
     match done {
@@ -100,6 +106,19 @@ fn token(args: &TokenArgs, data_dir: Option<std::path::PathBuf>) -> Result<()> {
         "{}\n",
         dev::token::token(&dir, &args.name, form, SystemClock.now())?
     ))
+}
+
+/// Faults are what was asked for: they go to standard output too.
+fn validate(args: &ValidateArgs) -> ExitCode {
+    let verdict = config::validate(&args.config);
+    let told = match args.output {
+        Report::Text => format!("{}\n", verdict.text),
+        Report::Json => format!("{}\n", verdict.json),
+    };
+    match (say(&told), verdict.valid) {
+        (Ok(()), true) => ExitCode::SUCCESS,
+        (Ok(()), false) | (Err(_), _) => ExitCode::FAILURE,
+    }
 }
 
 fn sessions(args: mantlet_cli::SessionsArgs) -> ExitCode {

@@ -417,6 +417,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 fields,
                 node: self.node,
             }),
+            // serde would take a list for the fields in their order, and complain in the words of Rust.
+            Value::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &"a mapping")),
             _ => self.deserialize_any(visitor),
         }
     }

@@ -104,7 +104,23 @@ fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
     assert_eq!(config.clusters[0].name, "prod");
     assert_eq!(config.issuers.len(), 2);
     assert_eq!(config.law.agents().next().unwrap().name(), "coder");
-    assert_eq!(config.files.len(), 4);
+    let files: Vec<_> = config
+        .files
+        .iter()
+        .map(|f| f.strip_prefix(&folder.0).unwrap().display().to_string())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "mantlet.yaml",
+            "tls.crt",
+            "tls.key",
+            "prod.kubeconfig",
+            "authentication.yaml",
+            "policies",
+            "policies/coder.yaml"
+        ]
+    );
 }
 
 #[test]
@@ -288,4 +304,60 @@ fn every_shipped_pack_loads() {
         let loaded = load(&folder.0.join("mantlet.yaml"), Epoch::new(1));
         assert!(loaded.is_ok(), "{}: {:#?}", path.display(), loaded.unwrap_err());
     }
+}
+
+/// One case of `cases/broken.yaml`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Broken {
+    name: String,
+    file: String,
+    text: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl Broken {
+    fn spoil(&self, folder: &Folder) {
+        let good = std::fs::read_to_string(folder.0.join(&self.file)).unwrap_or_default();
+        let mut text = self.text.clone().unwrap_or(good);
+        if let (Some(from), Some(to)) = (&self.from, &self.to) {
+            assert!(text.contains(from.as_str()), "{}: `{from}` is not in it", self.name);
+            text = text.replacen(from.as_str(), to, 1);
+        }
+        folder.write(&self.file, &text);
+    }
+}
+
+#[test]
+fn what_is_said_of_broken_files_is_what_was_agreed() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let broken: Vec<Broken> =
+        serde_saphyr::from_str(&std::fs::read_to_string(cases.join("broken.yaml")).unwrap()).unwrap();
+    assert!(broken.len() >= 60, "{}", broken.len());
+    let (mut said, mut loads) = (String::new(), Vec::new());
+    for (n, case) in broken.iter().enumerate() {
+        let folder = Folder::new(&format!("broken-{n}"));
+        case.spoil(&folder);
+        let faults = load(&folder.0.join("mantlet.yaml"), Epoch::new(1))
+            .map(|_| loads.push(&case.name))
+            .err()
+            .unwrap_or_default();
+        let folder = format!("{}/", folder.0.display());
+        said.push_str(&format!("# {}\n", case.name));
+        for fault in faults {
+            said.push_str(&format!("{}\n", fault.to_string().replace(&folder, "")));
+        }
+        said.push('\n');
+    }
+    assert!(loads.is_empty(), "these load: {loads:#?}");
+    let agreed = cases.join("broken.out");
+    if std::env::var_os("MANTLET_BLESS").is_some() {
+        std::fs::write(&agreed, &said).unwrap();
+    }
+    let agreed = std::fs::read_to_string(agreed).unwrap();
+    for (said, agreed) in said.split("\n\n").zip(agreed.split("\n\n")) {
+        assert_eq!(said, agreed);
+    }
+    assert_eq!(said, agreed);
 }

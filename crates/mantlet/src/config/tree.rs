@@ -93,10 +93,15 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Document>, Fault> {
 impl Document {
     pub(crate) fn fault(&self, path: &str, message: impl Into<String>) -> Fault {
         let place = Some(self.root.place_of(path));
+        let message = message.into();
         Fault {
             file: self.file.clone(),
             place,
-            message: message.into(),
+            // The place alone does not say which field a sentence without a subject is about, least of all where the field is missing.
+            message: match field(path) {
+                Some(field) if message.starts_with("is ") => format!("`{field}` {message}"),
+                Some(_) | None => message,
+            },
             hint: None,
         }
     }
@@ -108,6 +113,14 @@ impl Document {
             _ => None,
         }
     }
+}
+
+/// The last name in a path.
+fn field(path: &str) -> Option<&str> {
+    path.rsplit('.')
+        .next()
+        .and_then(|step| step.split('[').next())
+        .filter(|name| !name.is_empty())
 }
 
 impl Node {
