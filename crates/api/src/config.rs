@@ -95,9 +95,9 @@ pub struct Authorization {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Storage {
-    /// `sqlite:///absolute/path` or `sqlite://relative/path`.
-    pub database: String,
-    /// Folder of the journal's segments.
+    /// `sqlite:///absolute/path`, `sqlite://relative/path` or `postgres://USER@HOST/NAME`.
+    pub database: DatabaseUrl,
+    /// Folder of the journal's segments; with PostgreSQL the journal lies in the database unless this is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<String>,
     /// `file:///absolute/path`, or the path of a folder.
@@ -106,6 +106,38 @@ pub struct Storage {
     /// What seals the keyring; made at the first start, readable by its owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
+}
+
+/// The URL of a database. May hold a password, so it shows no more than its scheme.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For messages: all of a path, nothing of a host, a user or a password.
+    pub fn shown(&self) -> String {
+        match self.0.split_once("://") {
+            Some(("sqlite", _)) => self.0.clone(),
+            Some((scheme, _)) => format!("{scheme}://…"),
+            None => String::from("…"),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for DatabaseUrl {
+    fn from(url: T) -> Self {
+        Self(url.into())
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
 }
 
 /// `/livez`, `/readyz` and `/metrics`, without TLS and without a credential.

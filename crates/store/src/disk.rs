@@ -1,4 +1,4 @@
-//! Where segments lie. Two implementations: a folder, and a folder whose disk fails when told to.
+//! Where segments lie: a folder, PostgreSQL (`journal::shared`), and a folder whose disk fails when told to.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -23,8 +23,15 @@ pub trait Segment: Send + fmt::Debug {
     fn size(&self) -> io::Result<u64>;
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Returns when all that was written would survive a power loss.
-    fn sync(&self) -> io::Result<()>;
+    /// Returns when all that was written, the record `seq` last, would survive a power loss.
+    ///
+    /// `NotConnected` means: whether it would is not known now, and asking again settles it, whatever had become of it. After any other
+    /// fault what the disk holds is unknown.
+    fn sync(&self, seq: u64) -> io::Result<()>;
+    /// For a place on another machine, when nothing is written for a while: whether it could be. Faults as those of `sync`.
+    fn keep(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +105,7 @@ impl Segment for File {
         self.write_all_at(bytes, offset)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&self, _seq: u64) -> io::Result<()> {
         self.sync_data()
     }
 }
@@ -200,9 +207,9 @@ impl Segment for FaultySegment {
         self.segment.write_at(bytes, offset)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&self, seq: u64) -> io::Result<()> {
         Switches::check(&self.switches.flushes_fail, io::ErrorKind::Other)?;
         self.switches.flushes.fetch_add(1, Ordering::SeqCst);
-        self.segment.sync()
+        self.segment.sync(seq)
     }
 }

@@ -24,10 +24,23 @@ pub enum StoreFault {
     Unusable { path: PathBuf, why: String },
     #[error("{0}")]
     Key(String),
+    /// A URL that says no place, or one that may not be used.
+    #[error("`{database}`: {why}\nhint: {hint}")]
+    Url { database: String, why: String, hint: String },
     #[error(
-        "the database `{database}` is not supported yet: postgres comes later\nhint: set `storage.database` to sqlite:///path/to/mantlet.db"
+        "the database `{database}` cannot be used: {why}\nhint: see that PostgreSQL runs and that `storage.database` names a database that this user owns"
     )]
-    Unsupported { database: String },
+    Database { database: String, why: String },
+    /// The database that the journal lies in does not answer. Nothing is lost: the writer tries again by itself.
+    #[error(
+        "the journal's database cannot be reached: {0}\nhint: see that PostgreSQL runs and has room; what waits is written as soon as it answers"
+    )]
+    Away(String),
+    /// Another process took this chain over while its holder was away.
+    #[error(
+        "the chain `{0}` of the journal was taken over by another process\nhint: start this `mantlet` again; it goes on with a chain of its own"
+    )]
+    Fenced(String),
     #[error("the index cannot be used: {0}")]
     Index(String),
     /// A `continue` that this store did not give out.

@@ -17,6 +17,7 @@ use mantlet_core::mask::MaskKey;
 use mantlet_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::database::{Database, query};
 use crate::{StoreFault, random};
 
 const FILE: &str = "keyring.json";
@@ -93,6 +94,31 @@ impl Keyring {
                 format!("{fault}; the journal beside it was written with its keys"),
             )),
         }
+    }
+
+    /// The same in PostgreSQL: one keyring for all replicas, each of which has the key file. Of two that begin at once one wins.
+    pub(crate) async fn open_in(
+        database: &Database,
+        key_file: &Path,
+        missing: MissingKey,
+        begun: Begun,
+        now: Timestamp,
+    ) -> Result<Self, StoreFault> {
+        let (place, stored) = (Path::new("the keyring in the database"), stored(database).await?);
+        let sealed = match (stored, begun) {
+            (Some(sealed), _) => sealed,
+            (None, Begun::Yes) => {
+                let why = "it is missing; the journal beside it was written with its keys";
+                return Err(StoreFault::unusable(place, why));
+            }
+            (None, Begun::No) => {
+                let sealed = Written::fresh(now)?.seal(&seal(key_file, missing)?)?;
+                keep(database, String::from_utf8_lossy(&sealed).into_owned()).await?
+            }
+        };
+        // No new key is made for a keyring that is sealed already: it could not be the right one.
+        let seal = seal(key_file, MissingKey::Refuse)?;
+        Written::unseal(sealed.as_bytes(), &seal, place, key_file)?.resolve()
     }
 
     /// For `core::mask::Masker`.
@@ -208,6 +234,21 @@ impl WrittenKey {
     }
 }
 
+async fn stored(database: &Database) -> Result<Option<String>, StoreFault> {
+    let row = database.one(query("SELECT sealed FROM keyring WHERE id = 1")).await?;
+    row.map(|row| row.try_get("sealed")).transpose()
+}
+
+/// What is stored then: this one, or that of a faster replica.
+async fn keep(database: &Database, sealed: String) -> Result<String, StoreFault> {
+    let mut change = database.change().await?;
+    let insert = "INSERT INTO keyring (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
+    change.run(query(insert).bind(sealed)).await?;
+    change.commit().await?;
+    let stored = stored(database).await?;
+    stored.ok_or_else(|| StoreFault::Key(String::from("the keyring was not kept")))
+}
+
 fn seal(key_file: &Path, missing: MissingKey) -> Result<LessSafeKey, StoreFault> {
     let bytes = match (std::fs::read(key_file), missing) {
         (Ok(bytes), _) => bytes,
@@ -220,7 +261,7 @@ fn seal(key_file: &Path, missing: MissingKey) -> Result<LessSafeKey, StoreFault>
             let hint = format!("head -c 32 /dev/urandom > {}", key_file.display());
             return Err(StoreFault::unusable(
                 key_file,
-                format!("{fault}\nhint: for a first start: {hint}"),
+                format!("{fault}\nhint: for a first start: {hint}; for another replica: copy the first one's"),
             ));
         }
     };

@@ -5,6 +5,7 @@
 //! request path. Keys of placeholders, chain and digests lie in the keyring.
 
 mod clock;
+mod database;
 pub mod disk;
 mod fault;
 #[cfg(test)]
@@ -20,12 +21,15 @@ mod testing;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mantlet_core::time::Clock;
+use mantlet_core::time::{Clock, Timestamp};
 
+use database::{Database, Place};
 use disk::{Disk, Folder};
-use journal::Lock;
+use journal::{Shared, Site};
+use keyring::Begun;
 
 pub use clock::{HandClock, SystemClock};
+pub use database::DatabaseUrl;
 pub use fault::StoreFault;
 pub use index::{Change, Index, Owner, Page, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};
@@ -35,16 +39,27 @@ pub use sessions::{SessionId, Sessions};
 /// Where the memory lies: `storage` of the configuration, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// `sqlite:///path/to/mantlet.db`.
-    pub database: String,
-    /// A folder of its own, on a local disk.
-    pub journal: PathBuf,
+    pub database: DatabaseUrl,
+    pub journal: JournalAt,
     /// Room: nothing is recorded beyond the journal yet.
     pub recordings: PathBuf,
     /// 32 random bytes that seal the keyring.
     pub key_file: PathBuf,
     pub missing_key: MissingKey,
     pub sizes: Sizes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalAt {
+    /// A folder of its own, on a local disk.
+    Folder(PathBuf),
+    /// Where the index is: in PostgreSQL.
+    Database,
+}
+
+/// Whether a URL names a place that can be used. Nothing is reached yet.
+pub fn check(database: &DatabaseUrl) -> Result<(), StoreFault> {
+    Place::of(database).map(drop)
 }
 
 #[derive(Debug)]
@@ -55,21 +70,61 @@ pub struct Store {
     pub keyring: Keyring,
 }
 
+/// What becomes of an index that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Kept,
+    Forgotten,
+}
+
 impl Store {
     /// Mends what a crash left, brings the index up to date, and starts to write.
     pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
-        let disk = Arc::new(Folder::new(&config.journal));
-        Self::open_on(disk, config, clock).await
+        Self::open_in(ground(&config)?, config, clock, Known::Kept).await
     }
 
     /// The same on a disk of the caller's choice (`disk::FaultyDisk`).
     pub async fn open_on(disk: Arc<dyn Disk>, config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
-        let (database, time) = (config.database.clone(), clock.clone());
-        let opened = tokio::task::spawn_blocking(move || open_journal(disk, &config, time)).await;
-        let (journal, keyring) = opened.map_err(|fault| StoreFault::Failed(fault.to_string()))??;
-        let index = Index::open(&database, &journal, clock.clone()).await?;
+        let folder = match &config.journal {
+            JournalAt::Folder(folder) => folder.clone(),
+            JournalAt::Database => return Err(StoreFault::Failed(String::from("a disk has a folder"))),
+        };
+        Self::open_in(Ground::Folder(disk, folder), config, clock, Known::Kept).await
+    }
+
+    /// Throws the index away and makes it anew from the journal.
+    pub async fn rebuild(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<(), StoreFault> {
+        let store = Self::open_in(ground(&config)?, config, clock, Known::Forgotten).await?;
+        store.index.settled().await?;
+        store.close().await;
+        store.index.health()
+    }
+
+    async fn open_in(
+        ground: Ground,
+        config: StoreConfig,
+        clock: Arc<dyn Clock>,
+        known: Known,
+    ) -> Result<Self, StoreFault> {
+        let database = Database::open(&config.database).await?;
+        let segment = config.sizes.segment;
+        let (site, begun) = waiting(move || ground.take(segment)).await?;
+        let keyring = open_keyring(&database, &config, begun, clock.now()).await?;
+        let (keyring, time, sizes) = (Arc::new(keyring), clock.clone(), config.sizes);
+        let keys = keyring.clone();
+        let journal = waiting(move || {
+            site.mend_others(&keys, sizes, &time)?;
+            Journal::open(site, &keys, sizes, time)
+        });
+        let journal = journal.await?;
+        if known == Known::Forgotten {
+            Index::forget(&database).await?;
+        }
+        let index = Index::open(database, &journal, clock.clone()).await?;
         index.flush().await?;
-        let sessions = Sessions::resume(index.live_sessions().await?, journal.pen(), keyring.digest_key());
+        let live = index.live_sessions(journal.writer_id()).await?;
+        let sessions = Sessions::resume(live, journal.pen(), keyring.digest_key());
+        let keyring = Arc::into_inner(keyring).ok_or(StoreFault::Closed)?;
         Ok(Self {
             journal,
             index,
@@ -90,20 +145,64 @@ impl Store {
     }
 }
 
-fn open_journal(
-    disk: Arc<dyn Disk>,
+/// Where the journal is to lie, nothing of it held yet.
+#[derive(Debug)]
+enum Ground {
+    Folder(Arc<dyn Disk>, PathBuf),
+    Shared(Arc<Shared>),
+}
+
+fn ground(config: &StoreConfig) -> Result<Ground, StoreFault> {
+    match (&config.journal, Place::of(&config.database)?) {
+        (JournalAt::Folder(folder), _) => Ok(Ground::Folder(Arc::new(Folder::new(folder)), folder.clone())),
+        (JournalAt::Database, Place::Postgres(options)) => Ok(Ground::Shared(Shared::new(*options)?)),
+        (JournalAt::Database, Place::Sqlite(_)) => Err(StoreFault::Url {
+            database: config.database.shown(),
+            why: String::from("a journal lies in a folder or in PostgreSQL"),
+            hint: String::from("name a folder in `storage.journal`"),
+        }),
+    }
+}
+
+impl Ground {
+    /// A chain to write, and whether anything was ever written there.
+    fn take(self, segment_size: u64) -> Result<(Site, Begun), StoreFault> {
+        match self {
+            Self::Folder(disk, folder) => {
+                let site = Site::folder(disk, &folder)?;
+                let begun = site.begun()?;
+                Ok((site, begun))
+            }
+            Self::Shared(shared) => {
+                let begun = shared.begun()?;
+                Ok((shared.take(segment_size)?, begun))
+            }
+        }
+    }
+}
+
+/// In PostgreSQL the keyring lies in the database, wherever the journal is: several processes use it.
+async fn open_keyring(
+    database: &Database,
     config: &StoreConfig,
-    clock: Arc<dyn Clock>,
-) -> Result<(Journal, Keyring), StoreFault> {
-    let lock = Lock::take(&config.journal)?;
-    let begun = journal::begun(&*disk)?;
-    let keyring = Keyring::open(
-        &config.journal,
-        &config.key_file,
-        config.missing_key,
-        begun,
-        clock.now(),
-    )?;
-    let journal = Journal::open(disk, lock, &keyring, config.sizes, clock)?;
-    Ok((journal, keyring))
+    begun: Begun,
+    now: Timestamp,
+) -> Result<Keyring, StoreFault> {
+    match (database, &config.journal) {
+        (Database::Sqlite { .. }, JournalAt::Folder(folder)) => {
+            let (folder, key_file, missing) = (folder.clone(), config.key_file.clone(), config.missing_key);
+            waiting(move || Keyring::open(&folder, &key_file, missing, begun, now)).await
+        }
+        (Database::Sqlite { .. }, JournalAt::Database) | (Database::Postgres(_), _) => {
+            Keyring::open_in(database, &config.key_file, config.missing_key, begun, now).await
+        }
+    }
+}
+
+/// Work that waits for a disk or a database.
+async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreFault> + Send + 'static,
+) -> Result<T, StoreFault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|fault| StoreFault::Failed(fault.to_string()))?
 }

@@ -11,7 +11,7 @@ use mantlet_core::record::{
 };
 use mantlet_core::time::{Clock, Timestamp};
 
-use crate::{HandClock, MissingKey, Sizes, Slot, Store, StoreConfig, StoreFault};
+use crate::{HandClock, JournalAt, MissingKey, Sizes, Slot, Store, StoreConfig, StoreFault};
 
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
@@ -31,8 +31,8 @@ impl Scratch {
     /// Small segments, so that tests cross them.
     pub(crate) fn config(&self) -> StoreConfig {
         StoreConfig {
-            database: format!("sqlite://{}", self.0.join("index/mantlet.db").display()),
-            journal: self.0.join("journal"),
+            database: format!("sqlite://{}", self.0.join("index/mantlet.db").display()).into(),
+            journal: JournalAt::Folder(self.0.join("journal")),
             recordings: self.0.join("recordings"),
             key_file: self.0.join("key"),
             missing_key: MissingKey::Create,

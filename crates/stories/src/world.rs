@@ -10,8 +10,8 @@ use mantlet_core::identity::Population;
 use mantlet_core::law::Epoch;
 use mantlet_core::time::{Clock, Timestamp};
 use mantlet_gateway::Gateway;
-use mantlet_store::disk::{Disk, FaultyDisk, Folder, Switches};
-use mantlet_store::{HandClock, Index, Sizes, Store, StoreConfig, Visible};
+use mantlet_store::disk::{FaultyDisk, Switches};
+use mantlet_store::{HandClock, Index, JournalAt, Sizes, Store, StoreConfig, Visible};
 use tokio::sync::oneshot;
 
 use crate::Bed;
@@ -74,7 +74,10 @@ impl World {
             sizes,
             ..serve::store_config(&config)
         };
-        let disk = FaultyDisk::new(&place.journal);
+        let JournalAt::Folder(folder) = &place.journal else {
+            panic!("a world has its journal in a folder");
+        };
+        let disk = FaultyDisk::new(folder);
         let switches = disk.switches();
         let store = Store::open_on(Arc::new(disk), place, clock.clone())
             .await
@@ -173,10 +176,9 @@ impl World {
 /// Opens what a gateway that has ended left behind, which verifies its chain, and reads the events.
 pub async fn read_back(stage: &Stage) -> Vec<SessionEvent> {
     let config = mantlet::config::load(&stage.config, Epoch::new(1)).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    let place = serve::store_config(&config);
-    let disk: Arc<dyn Disk> = Arc::new(Folder::new(&place.journal));
     let clock = Arc::new(HandClock::at(real_now()));
-    let store = Store::open_on(disk, place, clock).await.expect("the journal is whole");
+    let store = Store::open(serve::store_config(&config), clock).await;
+    let store = store.expect("the journal is whole");
     let all = events(&store.index).await;
     store.close().await;
     all

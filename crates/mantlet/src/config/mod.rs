@@ -21,6 +21,7 @@ use mantlet_api::config::Configuration;
 use mantlet_core::identity::issuer::Issuer;
 use mantlet_core::law::{Epoch, Law};
 use mantlet_kubeconfig::Source;
+use mantlet_store::{DatabaseUrl, JournalAt};
 
 pub use fault::{Fault, Place};
 pub use tls::Tls;
@@ -71,9 +72,9 @@ pub struct Cluster {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
-    /// `sqlite:///` and an absolute path.
-    pub database: String,
-    pub journal: PathBuf,
+    /// `sqlite:///` and an absolute path, or PostgreSQL.
+    pub database: DatabaseUrl,
+    pub journal: JournalAt,
     pub recordings: PathBuf,
     pub key_file: PathBuf,
 }

@@ -12,7 +12,7 @@ use mantlet_core::identity::issuer::{self, Issuer};
 use mantlet_core::law::{self, Epoch, Law};
 use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_kubeconfig::Source;
-use mantlet_store::SystemClock;
+use mantlet_store::{DatabaseUrl, JournalAt, SystemClock};
 
 use super::fault::Fault;
 use super::policies::Policies;
@@ -273,39 +273,51 @@ impl Resolver<'_> {
     }
 
     fn storage(&mut self, written: &config::Storage) -> Option<Storage> {
-        let Some(database) = written
-            .database
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.is_empty())
-        else {
-            let message = format!("`{}` is not a database that can be used", written.database);
-            self.fault(
-                "storage.database",
-                message,
-                "write `database: sqlite:///var/lib/mantlet/mantlet.db`",
-            );
-            return None;
+        let (database, beside) = match written.database.as_str().strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() => {
+                let path = self.absolute(path);
+                let beside = path.parent().unwrap_or(Path::new("/")).to_owned();
+                (DatabaseUrl::from(format!("sqlite://{}", path.display())), Beside::File(beside))
+            }
+            Some(_) | None => (written.database.clone(), Beside::Nothing),
         };
-        let database = self.absolute(database);
-        let beside = database.parent().unwrap_or(Path::new("/")).to_owned();
-        let journal = written
-            .journal
-            .as_deref()
-            .map_or_else(|| beside.join("journal"), |p| self.absolute(p));
-        let key_file = written
-            .key_file
-            .as_deref()
-            .map_or_else(|| beside.join("keyring.key"), |p| self.absolute(p));
+        if let Err(fault) = mantlet_store::check(&database) {
+            let text = fault.to_string();
+            let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+            self.fault("storage.database", message.to_owned(), hint);
+            return None;
+        }
+        let journal = match (written.journal.as_deref(), &beside) {
+            (Some(folder), _) => JournalAt::Folder(self.absolute(folder)),
+            (None, Beside::File(folder)) => JournalAt::Folder(folder.join("journal")),
+            (None, Beside::Nothing) => JournalAt::Database,
+        };
+        let key_file = match written.key_file.as_deref() {
+            Some(file) => Some(self.absolute(file)),
+            None => self.beside(&beside, "keyFile", "keyring.key"),
+        };
         let recordings = match written.recordings.as_deref() {
-            None => beside.join("recordings"),
-            Some(place) => self.recordings(place)?,
+            None => self.beside(&beside, "recordings", "recordings"),
+            Some(place) => self.recordings(place),
         };
         Some(Storage {
-            database: format!("sqlite://{}", database.display()),
+            database,
             journal,
-            recordings,
-            key_file,
+            recordings: recordings?,
+            key_file: key_file?,
         })
+    }
+
+    /// What is not written lies beside the database, if that is a file.
+    fn beside(&mut self, beside: &Beside, field: &str, name: &str) -> Option<PathBuf> {
+        match beside {
+            Beside::File(folder) => Some(folder.join(name)),
+            Beside::Nothing => {
+                let message = format!("has no `{field}`, and a database on a server has no folder to put it beside");
+                self.fault("storage", message, &format!("add `{field}: /var/lib/mantlet/{name}`"));
+                None
+            }
+        }
     }
 
     fn recordings(&mut self, place: &str) -> Option<PathBuf> {
@@ -341,6 +353,12 @@ impl Resolver<'_> {
         self.fault(path, message, "");
         None
     }
+}
+
+/// Whether the database is a file that others can lie beside.
+enum Beside {
+    File(PathBuf),
+    Nothing,
 }
 
 fn population(written: config::Population) -> Population {

@@ -96,10 +96,10 @@ fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
     assert_eq!(config.listen.address.port(), 8443);
     assert_eq!(config.telemetry.to_string(), "127.0.0.1:9090");
     assert_eq!(
-        config.storage.database,
+        config.storage.database.as_str(),
         format!("sqlite://{}/data/mantlet.db", folder.0.display())
     );
-    assert_eq!(config.storage.journal, folder.0.join("data/journal"));
+    assert_eq!(config.storage.journal, JournalAt::Folder(folder.0.join("data/journal")));
     assert_eq!(config.storage.recordings, Path::new("/var/lib/mantlet/recordings"));
     assert_eq!(config.clusters[0].name, "prod");
     assert_eq!(config.issuers.len(), 2);
@@ -162,7 +162,7 @@ fn what_does_not_fit_together_is_told_with_its_place() {
                 "https://login.example.com, clusters: [prod]",
                 "https://login.example.org, clusters: [dev]",
             )
-            .replace("sqlite://data/mantlet.db", "postgres://db/mantlet"),
+            .replace("sqlite://data/mantlet.db", "mysql://mantlet:hunter2@db/mantlet"),
     );
     let faults = folder.faults();
     let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
@@ -171,7 +171,7 @@ fn what_does_not_fit_together_is_told_with_its_place() {
     begins("mantlet.yaml:6:3: has both `kubeconfig` and `inCluster`");
     begins("mantlet.yaml:16:42: `https://login.example.org` is not one of `issuers`");
     begins("mantlet.yaml:16:80: there is no cluster `dev`");
-    begins("mantlet.yaml:19:13: `postgres://db/mantlet` is not a database that can be used\nhint: ");
+    begins("mantlet.yaml:19:13: `mysql://…`: it is not a database that can be used\nhint: write `sqlite:///");
     assert_eq!(faults.len(), 6, "{faults:#?}");
 }
 

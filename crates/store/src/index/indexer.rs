@@ -1,56 +1,83 @@
 //! Follows the journal, behind the request path: one transaction per stretch, the place in the journal with it.
+//!
+//! Where several processes share a database, each follows every chain: its own at once, the others now and then, so that the chain of a
+//! process that is gone is read all the same. Whoever comes first moves the place; the others find it moved and go on from there.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mantlet_api::audit::Event;
 use mantlet_core::record::Line;
 use mantlet_core::time::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnection};
-use sqlx::{Connection, Row, Transaction};
 use tokio::sync::watch;
 
 use super::batch::{Batch, EventRow, RowState, SessionChange};
 use crate::StoreFault;
-use crate::journal::{Head, Journal, Progress, Tail};
+use crate::database::{Change, Database, Row, query};
+use crate::disk::Disk;
+use crate::journal::{Chains, Head, Journal, Progress, Tail};
 
 /// A database that fails is tried again: the journal goes on without it, and nothing is lost.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often the chains of other processes are looked at.
+const OTHERS: Duration = Duration::from_millis(500);
 
 /// How far the index has got.
 #[derive(Debug, Clone)]
 pub(super) struct Indexed {
+    /// Of the own chain.
     pub(super) seq: u64,
     /// The resourceVersion of the latest change.
     pub(super) version: i64,
+    /// How often every chain was read to its end.
+    pub(super) rounds: u64,
     pub(super) health: Result<(), StoreFault>,
     pub(super) over: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Indexer {
-    database: SqliteConnection,
-    writer: String,
-    tail: Tail,
+    database: Database,
+    own: Follower,
+    chains: Chains,
+    others: BTreeMap<String, Follower>,
     progress: watch::Receiver<Progress>,
     indexed: watch::Sender<Indexed>,
 }
 
+/// How far one chain has been read.
+#[derive(Debug)]
+struct Follower {
+    writer: String,
+    disk: Arc<dyn Disk>,
+    at: Head,
+}
+
 impl Indexer {
     /// Goes on where the database stands; from the beginning if it is new, or is another journal's.
-    pub(super) async fn new(mut database: SqliteConnection, journal: &Journal) -> Result<Self, StoreFault> {
+    pub(super) async fn new(database: Database, journal: &Journal) -> Result<Self, StoreFault> {
         let writer = journal.writer_id().to_owned();
-        let at = place(&mut database, &writer, journal.head()).await?;
-        let version = version(&mut database).await?;
+        if matches!(database, Database::Sqlite { .. }) {
+            forget_others(&database, &writer).await?;
+        }
+        let at = own_place(&database, &writer, journal.head()).await?;
         let (indexed, _) = watch::channel(Indexed {
             seq: at.seq,
-            version,
+            version: version(&database).await?,
+            rounds: 0,
             health: Ok(()),
             over: false,
         });
         Ok(Self {
             database,
-            writer,
-            tail: journal.tail(at),
+            own: Follower {
+                writer,
+                disk: journal.reader(),
+                at,
+            },
+            chains: journal.chains(),
+            others: BTreeMap::new(),
             progress: journal.progress(),
             indexed,
         })
@@ -67,7 +94,7 @@ impl Indexer {
             match self.catch_up(progress.head).await {
                 Ok(()) if progress.over.is_some() => break,
                 Ok(()) => {
-                    if self.progress.changed().await.is_err() {
+                    if self.something_new().await.is_err() {
                         break;
                     }
                 }
@@ -82,86 +109,184 @@ impl Indexer {
             }
         }
         self.indexed.send_modify(|indexed| indexed.over = true);
-        if let Err(fault) = self.database.close().await {
-            tracing::warn!(%fault, "index was not closed cleanly");
+    }
+
+    /// Waits for the own journal; where there are others, not for long.
+    async fn something_new(&mut self) -> Result<(), watch::error::RecvError> {
+        match self.chains {
+            Chains::One => self.progress.changed().await,
+            Chains::Many(_) => tokio::time::timeout(OTHERS, self.progress.changed())
+                .await
+                .unwrap_or(Ok(())),
         }
     }
 
     async fn catch_up(&mut self, durable: Head) -> Result<(), StoreFault> {
-        loop {
-            let before = self.tail.at();
-            let lines = self.tail.read(durable)?;
-            if lines.is_empty() {
-                return Ok(());
-            }
-            let after = self.tail.at();
-            match apply(&mut self.database, &self.writer, lines, after).await {
-                Ok(version) => {
-                    let indexed = Indexed {
-                        seq: after.seq,
-                        version,
-                        health: Ok(()),
-                        over: false,
-                    };
-                    self.indexed.send_replace(indexed);
-                }
-                Err(fault) => {
-                    self.tail.back_to(before);
-                    return Err(fault);
-                }
-            }
+        while self.own.step(&self.database, durable).await? {
+            self.tell(0).await?;
         }
+        self.follow_others().await?;
+        self.tell(1).await
+    }
+
+    async fn follow_others(&mut self) -> Result<(), StoreFault> {
+        let Chains::Many(chains) = &self.chains else {
+            return Ok(());
+        };
+        for (writer, head, segment_size) in chains.heads(&self.database).await? {
+            if writer == self.own.writer {
+                continue;
+            }
+            let follower = match self.others.remove(&writer) {
+                Some(follower) => follower,
+                None => Follower {
+                    at: place(&self.database, &writer).await?,
+                    disk: chains.read(&writer, segment_size),
+                    writer: writer.clone(),
+                },
+            };
+            let follower = self.others.entry(writer).or_insert(follower);
+            while follower.step(&self.database, head).await? {}
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, rounds: u64) -> Result<(), StoreFault> {
+        let version = version(&self.database).await?;
+        self.indexed.send_modify(|indexed| {
+            (indexed.seq, indexed.version, indexed.health) = (self.own.at.seq, version, Ok(()));
+            indexed.rounds += rounds;
+        });
+        Ok(())
     }
 }
 
-async fn place(database: &mut SqliteConnection, writer: &str, head: Head) -> Result<Head, StoreFault> {
-    let row = sqlx::query("SELECT writer, segment, position, seq FROM journals")
-        .fetch_optional(&mut *database)
-        .await?;
-    if let Some(row) = row {
-        let at = Head {
-            segment: number(&row, "segment")?,
-            offset: number(&row, "position")?,
-            seq: number(&row, "seq")?,
-        };
-        if row.try_get::<String, _>("writer")? == writer && at <= head && at.seq <= head.seq {
-            return Ok(at);
+impl Follower {
+    /// Reads and writes one stretch; whether there was one.
+    async fn step(&mut self, database: &Database, durable: Head) -> Result<bool, StoreFault> {
+        if self.at.seq >= durable.seq {
+            return Ok(false);
         }
-        tracing::warn!("index does not belong to this journal and is made anew");
-        forget(database).await?;
+        let mut tail = Tail::new(self.disk.clone(), self.at);
+        // A disk may be on another machine: nobody else waits for it.
+        let read = tokio::task::spawn_blocking(move || {
+            let lines = tail.read(durable)?;
+            Ok::<_, StoreFault>((lines, tail.at()))
+        });
+        let (lines, after) = read.await.map_err(|fault| StoreFault::Index(fault.to_string()))??;
+        if lines.is_empty() {
+            return Ok(false);
+        }
+        self.at = match apply(database, &self.writer, lines, self.at, after).await? {
+            Applied::Here => after,
+            Applied::Elsewhere => place(database, &self.writer).await?,
+        };
+        Ok(true)
     }
+}
+
+/// Where the index has got with the own chain; from the beginning, if the journal does not reach that far.
+async fn own_place(database: &Database, writer: &str, head: Head) -> Result<Head, StoreFault> {
+    let at = place(database, writer).await?;
+    if at <= head && at.seq <= head.seq {
+        return Ok(at);
+    }
+    tracing::warn!("index is ahead of this journal and is made anew");
+    let mut change = database.change().await?;
+    for table in [
+        "DELETE FROM journals WHERE writer = $1",
+        "DELETE FROM sessions WHERE writer = $1",
+        "DELETE FROM events WHERE writer = $1",
+        "DELETE FROM refusals WHERE writer = $1",
+    ] {
+        change.run(query(table).bind(writer)).await?;
+    }
+    change.commit().await?;
+    place(database, writer).await
+}
+
+/// Where the next stretch of a chain begins.
+async fn place(database: &Database, writer: &str) -> Result<Head, StoreFault> {
+    let mut change = database.change().await?;
+    let begin = "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, 1, 0, 0) ON CONFLICT (writer) DO NOTHING";
+    change.run(query(begin).bind(writer)).await?;
+    let row = query("SELECT segment, position, seq FROM journals WHERE writer = $1").bind(writer);
+    let row = change.one(row).await?;
+    change.commit().await?;
+    let row = row.ok_or_else(|| StoreFault::Index(format!("the place in `{writer}` was lost")))?;
     Ok(Head {
-        segment: 1,
-        offset: 0,
-        seq: 0,
+        segment: number(&row, "segment")?,
+        offset: number(&row, "position")?,
+        seq: number(&row, "seq")?,
     })
 }
 
-async fn forget(database: &mut SqliteConnection) -> Result<(), StoreFault> {
-    let mut change = database.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("DELETE FROM journals").execute(&mut *change).await?;
-    sqlx::query("DELETE FROM sessions").execute(&mut *change).await?;
-    sqlx::query("DELETE FROM events").execute(&mut *change).await?;
-    sqlx::query("DELETE FROM refusals").execute(&mut *change).await?;
-    Ok(change.commit().await?)
+/// An index in a file is of one journal.
+async fn forget_others(database: &Database, writer: &str) -> Result<(), StoreFault> {
+    let mut change = database.change().await?;
+    let others = change.run(query("DELETE FROM journals WHERE writer <> $1").bind(writer));
+    if others.await? == 0 {
+        return Ok(());
+    }
+    tracing::warn!("index does not belong to this journal and is made anew");
+    for table in [
+        "DELETE FROM sessions WHERE writer <> $1",
+        "DELETE FROM events WHERE writer <> $1",
+        "DELETE FROM refusals WHERE writer <> $1",
+    ] {
+        change.run(query(table).bind(writer)).await?;
+    }
+    change.commit().await
 }
 
-async fn version(database: &mut SqliteConnection) -> Result<i64, StoreFault> {
-    Ok(
-        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'resourceVersion'")
-            .fetch_one(database)
-            .await?,
-    )
+/// Throws the index away. The resourceVersion stays, so that whoever watches sees what comes back as new.
+pub(super) async fn forget(database: &Database) -> Result<(), StoreFault> {
+    let mut change = database.change().await?;
+    for table in [
+        "DELETE FROM journals",
+        "DELETE FROM sessions",
+        "DELETE FROM events",
+        "DELETE FROM refusals",
+    ] {
+        change.run(query(table)).await?;
+    }
+    change.commit().await
+}
+
+async fn version(database: &Database) -> Result<i64, StoreFault> {
+    let row = database.one(query("SELECT value FROM meta WHERE name = 'resourceVersion'"));
+    let row = row.await?;
+    row.ok_or_else(|| StoreFault::Index(String::from("it has no resourceVersion")))?
+        .try_get("value")
+}
+
+/// Who wrote a stretch into the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Applied {
+    Here,
+    /// Another process, before us.
+    Elsewhere,
 }
 
 /// All rows of a stretch, and how far it went, or nothing.
 async fn apply(
-    database: &mut SqliteConnection,
+    database: &Database,
     writer: &str,
     lines: Vec<Line>,
+    before: Head,
     after: Head,
-) -> Result<i64, StoreFault> {
-    let mut change = database.begin_with("BEGIN IMMEDIATE").await?;
+) -> Result<Applied, StoreFault> {
+    let mut change = database.change().await?;
+    // First, so that of two processes with the same stretch one waits here and then finds it done.
+    let moved = query("UPDATE journals SET segment = $2, position = $3, seq = $4 WHERE writer = $1 AND seq = $5")
+        .bind(writer)
+        .bind(signed(after.segment)?)
+        .bind(signed(after.offset)?)
+        .bind(signed(after.seq)?)
+        .bind(signed(before.seq)?);
+    if change.run(moved).await? == 0 {
+        return Ok(Applied::Elsewhere);
+    }
     let mut batch = Batch::default();
     for id in Batch::missing(&lines) {
         if let Some(row) = stored(&mut change, id).await? {
@@ -169,65 +294,61 @@ async fn apply(
         }
     }
     lines.into_iter().for_each(|line| batch.add(line));
-    let version = write(&mut change, batch).await?;
-    sqlx::query(
-        "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (writer) DO UPDATE SET segment = $2, position = $3, seq = $4",
-    )
-    .bind(writer)
-    .bind(signed(after.segment)?)
-    .bind(signed(after.offset)?)
-    .bind(signed(after.seq)?)
-    .execute(&mut *change)
-    .await?;
+    write(&mut change, writer, batch).await?;
     change.commit().await?;
-    Ok(version)
+    Ok(Applied::Here)
 }
 
 /// Sessions first: whoever watches both sees a session before its events.
-async fn write(change: &mut Transaction<'_, Sqlite>, batch: Batch) -> Result<i64, StoreFault> {
-    let rows = batch.sessions.len() + batch.events.len();
-    let version: i64 =
-        sqlx::query_scalar("UPDATE meta SET value = value + $1 WHERE name = 'resourceVersion' RETURNING value")
-            .bind(i64::try_from(rows).unwrap_or(i64::MAX))
-            .fetch_one(&mut **change)
-            .await?;
-    let mut next = version - i64::try_from(rows).unwrap_or(0);
+async fn write(change: &mut Change, writer: &str, batch: Batch) -> Result<(), StoreFault> {
+    let mut next = take_versions(change, batch.sessions.len() + batch.events.len()).await?;
     let (mut fresh, known): (Vec<_>, Vec<_>) = batch.sessions.into_iter().partition(|(_, row)| row.started.is_some());
     fresh.sort_by_key(|(_, row)| row.started.as_ref().map(|(started, _)| started.at));
     for (name, row) in fresh.into_iter().chain(known) {
         next += 1;
-        write_session(change, &name, row, next).await?;
+        write_session(change, writer, &name, row, next).await?;
     }
     for row in batch.events {
         next += 1;
         match row.state {
-            RowState::New => insert_event(change, row, next).await?,
+            RowState::New => insert_event(change, writer, row, next).await?,
             RowState::Stored => update_event(change, row, next).await?,
         }
     }
     for counted in batch.refusals {
-        sqlx::query("INSERT INTO refusals (second, count) VALUES ($1, $2) ON CONFLICT (second) DO UPDATE SET count = refusals.count + $2")
-            .bind(counted.second)
-            .bind(signed(counted.count)?)
-            .execute(&mut **change)
-            .await?;
+        let count = "INSERT INTO refusals (writer, second, count) VALUES ($1, $2, $3)
+             ON CONFLICT (writer, second) DO UPDATE SET count = refusals.count + $3";
+        let count = query(count).bind(writer).bind(counted.second).bind(signed(counted.count)?);
+        change.run(count).await?;
     }
-    Ok(version)
+    Ok(())
+}
+
+/// So many versions for rows to carry; the last one given out before. Until this transaction ends nobody else is given any, so a version is
+/// never seen before a smaller one.
+async fn take_versions(change: &mut Change, rows: usize) -> Result<i64, StoreFault> {
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    let row = query("UPDATE meta SET value = value + $1 WHERE name = 'resourceVersion' RETURNING value").bind(rows);
+    let row = change.one(row).await?;
+    let version: i64 = row
+        .ok_or_else(|| StoreFault::Index(String::from("it has no resourceVersion")))?
+        .try_get("value")?;
+    Ok(version - rows)
 }
 
 async fn write_session(
-    change: &mut Transaction<'_, Sqlite>,
+    change: &mut Change,
+    writer: &str,
     name: &str,
     row: SessionChange,
     version: i64,
 ) -> Result<(), StoreFault> {
     if let Some((started, cluster)) = row.started {
         let caller = started.caller;
-        sqlx::query(
+        let row = query(
             "INSERT INTO sessions (name, uid, session_key, cluster, cluster_uid, agent, issuer, subject, username, user_groups,
-                 population, upstream_user, started, last_seen, idle, ends, requests, refused, created, changed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, 0, 0, $16, $16)",
+                 population, upstream_user, started, last_seen, idle, ends, requests, refused, created, changed, writer)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, 0, 0, $16, $16, $17)",
         )
         .bind(name)
         .bind(started.uid)
@@ -245,10 +366,10 @@ async fn write_session(
         .bind(signed(started.idle)?)
         .bind(started.ends.micros())
         .bind(version)
-        .execute(&mut **change)
-        .await?;
+        .bind(writer);
+        change.run(row).await?;
     }
-    sqlx::query(
+    let row = query(
         "UPDATE sessions SET requests = requests + $2, refused = refused + $3, changed = $4,
              last_seen = CASE WHEN last_seen < $5 THEN $5 ELSE last_seen END,
              ended = COALESCE($6, ended), ended_why = COALESCE($7, ended_why)
@@ -260,17 +381,16 @@ async fn write_session(
     .bind(version)
     .bind(row.last_seen.map_or(0, Timestamp::micros))
     .bind(row.ended.map(|(at, _)| at.micros()))
-    .bind(row.ended.map(|(_, why)| format!("{why:?}")))
-    .execute(&mut **change)
-    .await?;
+    .bind(row.ended.map(|(_, why)| format!("{why:?}")));
+    change.run(row).await?;
     Ok(())
 }
 
-async fn insert_event(change: &mut Transaction<'_, Sqlite>, row: EventRow, version: i64) -> Result<(), StoreFault> {
+async fn insert_event(change: &mut Change, writer: &str, row: EventRow, version: i64) -> Result<(), StoreFault> {
     let (issuer, subject) = row.owner.unzip();
-    sqlx::query(
-        "INSERT INTO events (audit_id, session, issuer, subject, cluster, verb, decision, code, opened, closed, created, changed, event)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)",
+    let row = query(
+        "INSERT INTO events (audit_id, session, issuer, subject, cluster, verb, decision, code, opened, closed, created, changed, event, writer)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)",
     )
     .bind(row.event.audit_id.clone())
     .bind(row.session)
@@ -278,32 +398,31 @@ async fn insert_event(change: &mut Transaction<'_, Sqlite>, row: EventRow, versi
     .bind(subject)
     .bind(row.cluster)
     .bind(row.event.verb.clone())
-    .bind(row.decision)
+    .bind(row.decision.map(str::to_owned))
     .bind(code(&row.event))
     .bind(row.opened.micros())
     .bind(row.closed.map(Timestamp::micros))
     .bind(version)
     .bind(json(&row.event)?)
-    .execute(&mut **change)
-    .await?;
+    .bind(writer);
+    change.run(row).await?;
     Ok(())
 }
 
-async fn update_event(change: &mut Transaction<'_, Sqlite>, row: EventRow, version: i64) -> Result<(), StoreFault> {
-    sqlx::query("UPDATE events SET code = $2, closed = $3, changed = $4, event = $5 WHERE audit_id = $1")
+async fn update_event(change: &mut Change, row: EventRow, version: i64) -> Result<(), StoreFault> {
+    let row = query("UPDATE events SET code = $2, closed = $3, changed = $4, event = $5 WHERE audit_id = $1")
         .bind(row.event.audit_id.clone())
         .bind(code(&row.event))
         .bind(row.closed.map(Timestamp::micros))
         .bind(version)
-        .bind(json(&row.event)?)
-        .execute(&mut **change)
-        .await?;
+        .bind(json(&row.event)?);
+    change.run(row).await?;
     Ok(())
 }
 
-async fn stored(change: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<EventRow>, StoreFault> {
-    let row = sqlx::query("SELECT session, opened, closed, event FROM events WHERE audit_id = $1").bind(id);
-    let Some(row) = row.fetch_optional(&mut **change).await? else {
+async fn stored(change: &mut Change, id: &str) -> Result<Option<EventRow>, StoreFault> {
+    let row = query("SELECT session, opened, closed, event FROM events WHERE audit_id = $1").bind(id);
+    let Some(row) = change.one(row).await? else {
         return Ok(None);
     };
     let event: Event =
@@ -315,7 +434,7 @@ async fn stored(change: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option
         cluster: None,
         decision: None,
         opened: Timestamp::from_micros(row.try_get("opened")?),
-        closed: row.try_get::<Option<i64>, _>("closed")?.map(Timestamp::from_micros),
+        closed: row.try_get::<Option<i64>>("closed")?.map(Timestamp::from_micros),
         state: RowState::Stored,
     }))
 }
@@ -335,8 +454,8 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreFault> {
     serde_json::to_string(value).map_err(|fault| StoreFault::Index(fault.to_string()))
 }
 
-fn number(row: &sqlx::sqlite::SqliteRow, name: &str) -> Result<u64, StoreFault> {
-    u64::try_from(row.try_get::<i64, _>(name)?).map_err(|_| StoreFault::Index(format!("`{name}` is negative")))
+fn number(row: &Row, name: &str) -> Result<u64, StoreFault> {
+    u64::try_from(row.try_get::<i64>(name)?).map_err(|_| StoreFault::Index(format!("`{name}` is negative")))
 }
 
 fn signed(number: u64) -> Result<i64, StoreFault> {

@@ -10,28 +10,27 @@ mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mantlet_api::gate::{Session, SessionEvent};
 use mantlet_core::time::{Clock, Timestamp};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::StoreFault;
-use crate::journal::{Journal, Pen};
+use crate::database::{Database, Row, query};
+use crate::journal::{Chains, Journal, Pen};
 use indexer::{Indexed, Indexer};
 use read::Continue;
 
 #[derive(Debug)]
 pub struct Index {
-    pool: SqlitePool,
+    database: Database,
     pen: Pen,
     indexed: watch::Receiver<Indexed>,
     versions: watch::Receiver<u64>,
     clock: Arc<dyn Clock>,
+    chains: Chains,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,37 +82,40 @@ pub(crate) struct LiveSession {
 const LIMIT: i64 = 1_000;
 
 impl Index {
-    /// Opens `database` (`sqlite:///path`) and begins to follow the journal.
-    pub(crate) async fn open(database: &str, journal: &Journal, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
-        let path = path(database)?;
-        create(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            // The journal is the truth; what a power loss takes from the index is made again.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(std::time::Duration::from_secs(10));
-        let hint = "hint: remove the file; the index is made anew from the journal";
-        let unusable = |fault: &dyn std::fmt::Display| StoreFault::unusable(&path, format!("{fault}\n{hint}"));
-        let mut write = options.connect().await.map_err(|fault| unusable(&fault))?;
-        let migrations = sqlx::migrate!("migrations/sqlite");
-        migrations.run(&mut write).await.map_err(|fault| unusable(&fault))?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.read_only(true))
-            .await?;
-        let indexer = Indexer::new(write, journal).await?;
+    /// Begins to follow the journal.
+    pub(crate) async fn open(database: Database, journal: &Journal, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
+        let indexer = Indexer::new(database.clone(), journal).await?;
         let indexed = indexer.indexed();
         let (versions, follow) = versions(indexed.clone());
         let tasks = Mutex::new(vec![tokio::spawn(indexer.run()), tokio::spawn(follow)]);
         Ok(Self {
-            pool,
+            database,
             pen: journal.pen(),
             indexed,
             versions,
             clock,
+            chains: journal.chains(),
             tasks,
         })
+    }
+
+    /// Throws away what there is. Follow the journal after that.
+    pub(crate) async fn forget(database: &Database) -> Result<(), StoreFault> {
+        indexer::forget(database).await
+    }
+
+    /// Returns once every chain is indexed as far as it is written now.
+    pub(crate) async fn settled(&self) -> Result<(), StoreFault> {
+        self.flush().await?;
+        let Chains::Many(_) = self.chains else {
+            return Ok(());
+        };
+        let mut indexed = self.indexed.clone();
+        let rounds = indexed.borrow_and_update().rounds;
+        // The round that is under way may have passed a chain already.
+        let reached = indexed.wait_for(|indexed| indexed.rounds >= rounds + 2 || indexed.over || indexed.health.is_err());
+        let reached = reached.await.map_err(|_| StoreFault::Closed)?;
+        reached.health.clone()
     }
 
     /// Returns once everything that was written to the journal before can be seen here.
@@ -154,8 +156,8 @@ impl Index {
         let from = self.from(r#continue)?;
         let wanted = wanted(limit);
         let rows = match visible {
-            Visible::Everything => sqlx::query("SELECT * FROM sessions WHERE created > $1 ORDER BY created LIMIT $2"),
-            Visible::Own(_) => sqlx::query(
+            Visible::Everything => query("SELECT * FROM sessions WHERE created > $1 ORDER BY created LIMIT $2"),
+            Visible::Own(_) => query(
                 "SELECT * FROM sessions WHERE created > $1 AND issuer = $3 AND subject = $4 ORDER BY created LIMIT $2",
             ),
         };
@@ -165,18 +167,17 @@ impl Index {
             Visible::Own(owner) => rows.bind(&owner.issuer).bind(&owner.subject),
         };
         let now = self.clock.now();
-        page(rows.fetch_all(&self.pool).await?, from, wanted, |row| {
+        page(self.database.all(rows).await?, from, wanted, |row| {
             read::session(row, now)
         })
     }
 
     /// None also if it may not be seen.
     pub async fn session(&self, visible: &Visible, name: &str) -> Result<Option<Session>, StoreFault> {
-        let row = sqlx::query("SELECT * FROM sessions WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
+        let row = query("SELECT * FROM sessions WHERE name = $1").bind(name);
+        let Some(row) = self.database.one(row).await? else {
+            return Ok(None);
+        };
         match visible.admits(read::owner(&row)?.as_ref()) {
             true => read::session(&row, self.clock.now()).map(Some),
             false => Ok(None),
@@ -195,15 +196,15 @@ impl Index {
         let wanted = wanted(limit);
         let rows = match (visible, session) {
             (Visible::Everything, None) => {
-                sqlx::query("SELECT * FROM events WHERE created > $1 ORDER BY created LIMIT $2")
+                query("SELECT * FROM events WHERE created > $1 ORDER BY created LIMIT $2")
             }
             (Visible::Everything, Some(_)) => {
-                sqlx::query("SELECT * FROM events WHERE created > $1 AND session = $3 ORDER BY created LIMIT $2")
+                query("SELECT * FROM events WHERE created > $1 AND session = $3 ORDER BY created LIMIT $2")
             }
-            (Visible::Own(_), None) => sqlx::query(
+            (Visible::Own(_), None) => query(
                 "SELECT * FROM events WHERE created > $1 AND issuer = $3 AND subject = $4 ORDER BY created LIMIT $2",
             ),
-            (Visible::Own(_), Some(_)) => sqlx::query(
+            (Visible::Own(_), Some(_)) => query(
                 "SELECT * FROM events WHERE created > $1 AND session = $3 AND issuer = $4 AND subject = $5 ORDER BY created LIMIT $2",
             ),
         };
@@ -214,13 +215,13 @@ impl Index {
         if let Visible::Own(owner) = visible {
             rows = rows.bind(&owner.issuer).bind(&owner.subject);
         }
-        page(rows.fetch_all(&self.pool).await?, from, wanted, read::event)
+        page(self.database.all(rows).await?, from, wanted, read::event)
     }
 
     /// None also if it may not be seen.
     pub async fn event(&self, visible: &Visible, audit_id: &str) -> Result<Option<SessionEvent>, StoreFault> {
-        let row = sqlx::query("SELECT * FROM events WHERE audit_id = $1").bind(audit_id);
-        let Some(row) = row.fetch_optional(&self.pool).await? else {
+        let row = query("SELECT * FROM events WHERE audit_id = $1").bind(audit_id);
+        let Some(row) = self.database.one(row).await? else {
             return Ok(None);
         };
         match visible.admits(read::owner(&row)?.as_ref()) {
@@ -231,8 +232,8 @@ impl Index {
 
     /// Sessions changed after `version`, in the order of change; as many as fit. Ask again from the last one's version until none come.
     pub async fn sessions_since(&self, version: u64) -> Result<Vec<Change<Session>>, StoreFault> {
-        let rows = sqlx::query("SELECT * FROM sessions WHERE changed > $1 ORDER BY changed LIMIT $2");
-        let rows = rows.bind(signed(version)).bind(LIMIT).fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM sessions WHERE changed > $1 ORDER BY changed LIMIT $2");
+        let rows = self.database.all(rows.bind(signed(version)).bind(LIMIT)).await?;
         let now = self.clock.now();
         rows.iter()
             .map(|row| change(row, version, read::session(row, now)?))
@@ -241,22 +242,23 @@ impl Index {
 
     /// Likewise for events.
     pub async fn events_since(&self, version: u64) -> Result<Vec<Change<SessionEvent>>, StoreFault> {
-        let rows = sqlx::query("SELECT * FROM events WHERE changed > $1 ORDER BY changed LIMIT $2");
-        let rows = rows.bind(signed(version)).bind(LIMIT).fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM events WHERE changed > $1 ORDER BY changed LIMIT $2");
+        let rows = self.database.all(rows.bind(signed(version)).bind(LIMIT)).await?;
         rows.iter().map(|row| change(row, version, read::event(row)?)).collect()
     }
 
     /// The uid under which the cluster of this name was last seen at work; none if nothing was recorded of it.
     pub async fn cluster_uid(&self, name: &str) -> Result<Option<String>, StoreFault> {
         let row =
-            sqlx::query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
-        let row = row.fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| row.try_get("cluster_uid")).transpose()?)
+            query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
+        let row = self.database.one(row).await?;
+        row.map(|row| row.try_get("cluster_uid")).transpose()
     }
 
-    pub(crate) async fn live_sessions(&self) -> Result<Vec<LiveSession>, StoreFault> {
-        let rows = sqlx::query("SELECT name, session_key, last_seen, idle, ends FROM sessions WHERE ended IS NULL");
-        let rows = rows.fetch_all(&self.pool).await?;
+    /// Of the chain `writer`: what other processes hold is theirs to end.
+    pub(crate) async fn live_sessions(&self, writer: &str) -> Result<Vec<LiveSession>, StoreFault> {
+        let rows = "SELECT name, session_key, last_seen, idle, ends FROM sessions WHERE ended IS NULL AND writer = $1";
+        let rows = self.database.all(query(rows).bind(writer)).await?;
         rows.iter().map(live).collect()
     }
 
@@ -266,7 +268,7 @@ impl Index {
         for task in tasks {
             let _ = task.await;
         }
-        self.pool.close().await;
+        self.database.close().await;
     }
 
     fn from(&self, r#continue: Option<&str>) -> Result<Continue, StoreFault> {
@@ -287,29 +289,6 @@ impl Visible {
             Visible::Own(own) => owner == Some(own),
         }
     }
-}
-
-fn path(database: &str) -> Result<PathBuf, StoreFault> {
-    match database.strip_prefix("sqlite://") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        Some(_) | None => {
-            // A connection URL holds a password: only its scheme is repeated.
-            let scheme = database.split_once("://").map_or("", |(scheme, _)| scheme);
-            Err(StoreFault::Unsupported {
-                database: format!("{scheme}://…"),
-            })
-        }
-    }
-}
-
-/// Before SQLite does, because its files take the mode of this one.
-fn create(path: &Path) -> Result<(), StoreFault> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let mut options = std::fs::OpenOptions::new();
-    let made = made.and_then(|()| options.append(true).create(true).mode(0o600).open(path));
-    made.map(drop).map_err(|fault| StoreFault::unusable(path, fault))
 }
 
 /// The resourceVersion alone, for those who watch.
@@ -333,14 +312,14 @@ fn versions(
 }
 
 fn page<T>(
-    mut rows: Vec<sqlx::sqlite::SqliteRow>,
+    mut rows: Vec<Row>,
     from: Continue,
     wanted: i64,
-    read: impl Fn(&sqlx::sqlite::SqliteRow) -> Result<T, StoreFault>,
+    read: impl Fn(&Row) -> Result<T, StoreFault>,
 ) -> Result<Page<T>, StoreFault> {
     let more = rows.len() as i64 > wanted;
     rows.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-    let after = rows.last().map(|row| row.try_get::<i64, _>("created")).transpose()?;
+    let after = rows.last().map(|row| row.try_get::<i64>("created")).transpose()?;
     let r#continue = after.filter(|_| more).map(|after| Continue { after, ..from }.text());
     let items = rows.iter().map(read).collect::<Result<_, _>>()?;
     Ok(Page {
@@ -350,7 +329,7 @@ fn page<T>(
     })
 }
 
-fn change<T>(row: &sqlx::sqlite::SqliteRow, since: u64, object: T) -> Result<Change<T>, StoreFault> {
+fn change<T>(row: &Row, since: u64, object: T) -> Result<Change<T>, StoreFault> {
     let created: i64 = row.try_get("created")?;
     let version = unsigned(row.try_get("changed")?);
     Ok(Change {
@@ -361,7 +340,7 @@ fn change<T>(row: &sqlx::sqlite::SqliteRow, since: u64, object: T) -> Result<Cha
     })
 }
 
-fn live(row: &sqlx::sqlite::SqliteRow) -> Result<LiveSession, StoreFault> {
+fn live(row: &Row) -> Result<LiveSession, StoreFault> {
     Ok(LiveSession {
         name: row.try_get("name")?,
         key: row.try_get("session_key")?,

@@ -7,20 +7,19 @@ use mantlet_api::gate::{
     SessionStatus, SessionUser,
 };
 use mantlet_core::time::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::Owner;
 use crate::StoreFault;
+use crate::database::Row;
 
 /// Idle sessions are over before anybody writes it down.
-pub(super) fn session(row: &SqliteRow, now: Timestamp) -> Result<Session, StoreFault> {
+pub(super) fn session(row: &Row, now: Timestamp) -> Result<Session, StoreFault> {
     let (started, last_seen) = (time(row, "started")?, time(row, "last_seen")?);
     let (ends, ended) = (
         time(row, "ends")?,
-        row.try_get::<Option<i64>, _>("ended")?.map(Timestamp::from_micros),
+        row.try_get::<Option<i64>>("ended")?.map(Timestamp::from_micros),
     );
-    let idle = std::time::Duration::from_micros(row.try_get::<i64, _>("idle")?.unsigned_abs());
+    let idle = std::time::Duration::from_micros(row.try_get::<i64>("idle")?.unsigned_abs());
     let over = ended.is_some() || now >= ends || now.since(last_seen) > idle;
     let name: String = row.try_get("name")?;
     Ok(Session {
@@ -59,27 +58,27 @@ pub(super) fn session(row: &SqliteRow, now: Timestamp) -> Result<Session, StoreF
     })
 }
 
-pub(super) fn event(row: &SqliteRow) -> Result<SessionEvent, StoreFault> {
+pub(super) fn event(row: &Row) -> Result<SessionEvent, StoreFault> {
     let id: String = row.try_get("audit_id")?;
     Ok(SessionEvent {
         api_version: API_VERSION.to_owned(),
         kind: SessionEvent::KIND.to_owned(),
         metadata: metadata(row, id.clone(), id, time(row, "opened")?)?,
         spec: SessionEventSpec {
-            session: row.try_get::<Option<String>, _>("session")?.unwrap_or_default(),
+            session: row.try_get::<Option<String>>("session")?.unwrap_or_default(),
         },
         event: json(row.try_get("event")?)?,
     })
 }
 
 /// None for a request that had no caller: nobody's own.
-pub(super) fn owner(row: &SqliteRow) -> Result<Option<Owner>, StoreFault> {
+pub(super) fn owner(row: &Row) -> Result<Option<Owner>, StoreFault> {
     let (issuer, subject): (Option<String>, Option<String>) = (row.try_get("issuer")?, row.try_get("subject")?);
     Ok(issuer.zip(subject).map(|(issuer, subject)| Owner { issuer, subject }))
 }
 
-fn metadata(row: &SqliteRow, name: String, uid: String, created: Timestamp) -> Result<Metadata, StoreFault> {
-    let resource_version = row.try_get::<i64, _>("changed")?.to_string();
+fn metadata(row: &Row, name: String, uid: String, created: Timestamp) -> Result<Metadata, StoreFault> {
+    let resource_version = row.try_get::<i64>("changed")?.to_string();
     Ok(Metadata {
         name,
         uid,
@@ -88,7 +87,7 @@ fn metadata(row: &SqliteRow, name: String, uid: String, created: Timestamp) -> R
     })
 }
 
-fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreFault> {
+fn time(row: &Row, column: &str) -> Result<Timestamp, StoreFault> {
     Ok(Timestamp::from_micros(row.try_get(column)?))
 }
 

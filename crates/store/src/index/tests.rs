@@ -257,19 +257,6 @@ async fn an_index_behind_its_journal_catches_up_at_the_start() {
     assert!(store.index.event(&EVERYTHING, &id).await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn another_database_is_refused_without_repeating_its_password() {
-    let (scratch, clock) = (Scratch::new(), clock());
-    let mut config = scratch.config();
-    config.database = String::from("postgres://mantlet:hunter2@db/mantlet");
-    let fault = Store::open(config, clock.clone()).await.unwrap_err();
-    let text = fault.to_string();
-    assert!(
-        text.contains("postgres comes later") && !text.contains("hunter2"),
-        "{text}"
-    );
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Step {
     OpenKnown,

@@ -8,6 +8,7 @@ mod chain;
 mod frame;
 mod queue;
 mod scan;
+mod shared;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,9 @@ pub(crate) use chain::ChainKey;
 pub use queue::Head;
 pub(crate) use queue::Progress;
 use queue::{Pending, Queue};
+use scan::Standing;
 pub(crate) use scan::Tail;
+pub(crate) use shared::{Chains, Shared};
 pub use slot::Slot;
 use writer::{Tools, Writer};
 
@@ -57,17 +60,83 @@ impl Default for Sizes {
 pub struct Journal {
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
-    disk: Arc<dyn Disk>,
+    reader: Arc<dyn Disk>,
+    chains: Chains,
     writer_id: String,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
+/// A place for one chain, held by this process.
+#[derive(Debug)]
+pub(crate) struct Site {
+    disk: Arc<dyn Disk>,
+    /// The same for those who read behind the writer.
+    reader: Arc<dyn Disk>,
+    lock: Lock,
+    /// What a chain that begins here is called.
+    fresh_id: String,
+    /// Up to where the place itself says that it is written. A folder does not know, and may hold half a write.
+    written: Option<Head>,
+    chains: Chains,
+}
+
 /// Held as long as the journal is written to; the system lets go of it when the process ends.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+enum Lock {
+    File(#[expect(dead_code, reason = "held, not read")] File),
+    Chain(#[expect(dead_code, reason = "held, not read")] shared::Hold),
+}
+
+impl Site {
+    pub(crate) fn folder(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, StoreFault> {
+        Ok(Self {
+            reader: disk.clone(),
+            disk,
+            lock: Lock::file(folder)?,
+            fresh_id: writer::fresh_id(random::bytes()?),
+            written: None,
+            chains: Chains::One,
+        })
+    }
+
+    /// Whether anything was ever written here.
+    pub(crate) fn begun(&self) -> Result<Begun, StoreFault> {
+        begun(&*self.disk)
+    }
+
+    /// Closes what processes that are gone left open in chains of their own.
+    pub(crate) fn mend_others(
+        &self,
+        keyring: &Keyring,
+        sizes: Sizes,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(), StoreFault> {
+        let Chains::Many(shared) = &self.chains else {
+            return Ok(());
+        };
+        for site in shared.left_open()? {
+            tracing::warn!(chain = site.fresh_id, "closing what another process left open");
+            resume(&site, keyring, sizes, clock.clone())?;
+            shared.note_closed(&site)?;
+        }
+        Ok(())
+    }
+
+    fn standing(&self, key: &ChainKey) -> Result<Standing, StoreFault> {
+        let standing = scan::scan(&*self.disk, key)?;
+        match &self.written {
+            Some(written) if standing.torn.is_some() || standing.head != *written => Err(StoreFault::Damaged {
+                segment: standing.head.segment,
+                offset: standing.head.offset,
+                what: format!("the chain ends there, but was written up to record {}", written.seq),
+            }),
+            Some(_) | None => Ok(standing),
+        }
+    }
+}
 
 impl Lock {
-    pub(crate) fn take(folder: &Path) -> Result<Self, StoreFault> {
+    fn file(folder: &Path) -> Result<Self, StoreFault> {
         let mut builder = DirBuilder::new();
         builder
             .recursive(true)
@@ -83,12 +152,12 @@ impl Lock {
             .open(&path);
         let file = file.map_err(|fault| StoreFault::unusable(&path, fault))?;
         file.try_lock().map_err(|_| StoreFault::Locked(folder.to_owned()))?;
-        Ok(Self(file))
+        Ok(Self::File(file))
     }
 }
 
 /// Whether anything was ever written to this disk.
-pub(crate) fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
+fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
     let segments = disk.segments().map_err(|fault| StoreFault::Failed(fault.to_string()))?;
     Ok(if segments.is_empty() { Begun::No } else { Begun::Yes })
 }
@@ -96,33 +165,20 @@ pub(crate) fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
 impl Journal {
     /// Reads what there is, mends what a crash left, and starts to write. Blocks on the disk.
     pub(crate) fn open(
-        disk: Arc<dyn Disk>,
-        lock: Lock,
+        site: Site,
         keyring: &Keyring,
         sizes: Sizes,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreFault> {
-        let key = ChainKey {
-            id: keyring.chain_key_id().to_owned(),
-            key: keyring.chain_key(),
-        };
-        let standing = scan::scan(&*disk, &key)?;
-        let key_ids = vec![keyring.mask_key_id().to_owned(), key.id.clone()];
-        let tools = Tools {
-            disk: disk.clone(),
-            clock: clock.clone(),
-            key,
-            key_ids,
-            segment_size: sizes.segment,
-        };
-        let writer = Writer::resume(tools, standing, writer::fresh_id(random::bytes()?)).map_err(failed)?;
+        let writer = resume(&site, keyring, sizes, clock.clone())?;
         let queue = Arc::new(Queue::new(sizes.requests, writer.head()));
         let writer_id = writer.writer_id().to_owned();
-        let thread = write(writer, queue.clone(), lock).map_err(failed)?;
+        let thread = write(writer, queue.clone(), site.lock).map_err(failed)?;
         Ok(Self {
             queue,
             clock,
-            disk,
+            reader: site.reader,
+            chains: site.chains,
             writer_id,
             thread: Mutex::new(Some(thread)),
         })
@@ -168,8 +224,14 @@ impl Journal {
         self.queue.progress()
     }
 
-    pub(crate) fn tail(&self, at: Head) -> Tail {
-        Tail::new(self.disk.clone(), at)
+    /// The own chain, for those who read it.
+    pub(crate) fn reader(&self) -> Arc<dyn Disk> {
+        self.reader.clone()
+    }
+
+    /// What there is beside the own chain.
+    pub(crate) fn chains(&self) -> Chains {
+        self.chains.clone()
     }
 
     /// Writes what waits and ends the chain for now. Slots that are still held are closed as unknown at the next start.
@@ -206,6 +268,24 @@ impl Pen {
         self.0.durable(self.0.latest()).await?;
         Ok(self.0.progress().borrow().head)
     }
+}
+
+/// Reads a chain, mends what a crash left, closes what it left open. Blocks on the disk.
+fn resume(site: &Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -> Result<Writer, StoreFault> {
+    let key = ChainKey {
+        id: keyring.chain_key_id().to_owned(),
+        key: keyring.chain_key(),
+    };
+    let standing = site.standing(&key)?;
+    let key_ids = vec![keyring.mask_key_id().to_owned(), key.id.clone()];
+    let tools = Tools {
+        disk: site.disk.clone(),
+        clock,
+        key,
+        key_ids,
+        segment_size: sizes.segment,
+    };
+    Writer::resume(tools, standing, site.fresh_id.clone()).map_err(writer::fatal)
 }
 
 fn write(writer: Writer, queue: Arc<Queue>, lock: Lock) -> std::io::Result<thread::JoinHandle<()>> {

@@ -37,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) ticket: Ticket,
     pub(crate) head: Head,
     pub(crate) over: Option<StoreFault>,
+    /// Why what waits is not durable soon: nobody should wait for it. It is written all the same, once it can be.
+    pub(crate) away: Option<StoreFault>,
 }
 
 /// Where the durable part of a journal ends.
@@ -126,6 +128,7 @@ impl Queue {
             ticket: Ticket(0),
             head,
             over: None,
+            away: None,
         });
         Self {
             state: Mutex::new(state),
@@ -186,10 +189,10 @@ impl Queue {
             self.urge();
         }
         let reached = progress
-            .wait_for(|progress| progress.ticket >= ticket || progress.over.is_some())
+            .wait_for(|progress| progress.ticket >= ticket || progress.over.is_some() || progress.away.is_some())
             .await;
         let progress = reached.map_err(|_| StoreFault::Closed)?;
-        match &progress.over {
+        match progress.over.as_ref().or(progress.away.as_ref()) {
             Some(fault) if progress.ticket < ticket => Err(fault.clone()),
             _ => Ok(()),
         }
@@ -250,10 +253,12 @@ impl Queue {
     /// For the writer: everything up to `ticket` is durable, `freed` requests have ended.
     pub(crate) fn written(&self, ticket: Ticket, head: Head, freed: usize) {
         self.release(freed);
+        self.back();
         self.progress.send_replace(Progress {
             ticket,
             head,
             over: None,
+            away: None,
         });
     }
 
@@ -263,6 +268,31 @@ impl Queue {
         if !matches!(state.refuses, Some(StoreFault::Closed | StoreFault::Failed(_))) {
             state.refuses = room.err();
         }
+    }
+
+    /// For the writer: the disk does not answer. Whoever waits for it is told so now, and no more slots are given out.
+    pub(crate) fn away(&self, fault: &StoreFault) {
+        let mut state = self.lock();
+        if !matches!(state.refuses, Some(StoreFault::Closed | StoreFault::Failed(_))) {
+            state.refuses = Some(fault.clone());
+        }
+        drop(state);
+        self.progress.send_modify(|progress| progress.away = Some(fault.clone()));
+    }
+
+    /// For the writer: the disk answers again.
+    pub(crate) fn back(&self) {
+        let mut state = self.lock();
+        if matches!(state.refuses, Some(StoreFault::Away(_))) {
+            state.refuses = state.stopping.then_some(StoreFault::Closed);
+        }
+        drop(state);
+        let known = |progress: &mut Progress| progress.away.take().is_some();
+        self.progress.send_if_modified(known);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.lock().stopping
     }
 
     /// For the writer: nothing more will be written.

@@ -218,11 +218,6 @@ impl Tail {
         self.at
     }
 
-    /// Reads again from where it was before.
-    pub(crate) fn back_to(&mut self, at: Head) {
-        (self.at, self.segment) = (at, None);
-    }
-
     /// The next lines up to `durable`; none if there are none yet.
     pub(crate) fn read(&mut self, durable: Head) -> Result<Vec<Line>, StoreFault> {
         while self.at.seq < durable.seq {

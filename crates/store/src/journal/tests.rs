@@ -12,7 +12,7 @@ use super::{Head, Journal, Tail};
 use crate::disk::{Disk, FaultyDisk, Folder};
 use crate::keyring::{Begun, Keyring};
 use crate::testing::{Scratch, answered, clock, open, opened, parts, request};
-use crate::{MissingKey, Store, StoreConfig, StoreFault};
+use crate::{JournalAt, MissingKey, Store, StoreConfig, StoreFault};
 
 fn disk(scratch: &Scratch) -> Folder {
     Folder::new(&scratch.path().join("journal"))
@@ -461,8 +461,8 @@ fn writes_until_it_is_killed() {
     runtime.block_on(async {
         let folder = std::path::PathBuf::from(folder);
         let config = StoreConfig {
-            database: format!("sqlite://{}", folder.join("index/mantlet.db").display()),
-            journal: folder.join("journal"),
+            database: format!("sqlite://{}", folder.join("index/mantlet.db").display()).into(),
+            journal: JournalAt::Folder(folder.join("journal")),
             recordings: folder.join("recordings"),
             key_file: folder.join("key"),
             missing_key: MissingKey::Create,

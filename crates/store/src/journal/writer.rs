@@ -2,10 +2,12 @@
 //!
 //! In: `queue::Work`. Out: bytes on disk, progress. After a failed write or flush it ends: what the disk then holds is not known
 //! until it is read anew (a second fdatasync can succeed although pages of the first were lost), so going on would be a guess.
+//! A database that does not answer is asked again, because it can say what became of the write; until then everything is refused.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use mantlet_core::mask::Masked;
 use mantlet_core::record::{AuditId, Closed, Line, Record, Truncated, VERSION};
@@ -18,6 +20,11 @@ use super::queue::{Head, Pending, Queue, Ticket, Work};
 use super::scan::{Standing, Torn, Unclosed};
 use crate::StoreFault;
 use crate::disk::{Disk, Segment};
+
+/// How soon a disk that does not answer is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long the end of the process waits for one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -34,6 +41,10 @@ pub(crate) struct Writer {
     offset: u64,
     buffer: Vec<u8>,
     next: Next,
+    /// Who is told while the disk does not answer; at the start nobody, and it is not waited for.
+    queue: Option<Arc<Queue>>,
+    /// Until when an end is waited for.
+    deadline: Option<Instant>,
 }
 
 /// The segment after this one: laid out beforehand, because zeroing 16 MiB takes longer than a request may wait.
@@ -77,6 +88,8 @@ impl Writer {
             offset: standing.head.offset,
             buffer: Vec::new(),
             next: Next::Wanted,
+            queue: None,
+            deadline: None,
         };
         writer.mend(standing.torn, &standing.unclosed)?;
         Ok(writer)
@@ -86,7 +99,7 @@ impl Writer {
         if let Some(torn) = &torn {
             let zeros = vec![0; usize::try_from(torn.bytes).map_err(io::Error::other)?];
             self.segment.write_at(&zeros, torn.offset)?;
-            self.segment.sync()?;
+            self.segment.sync(self.chain.seq)?;
         }
         if self.offset == 0 {
             self.checkpoint()?;
@@ -129,19 +142,20 @@ impl Writer {
     }
 
     /// Until the queue stops, or the disk fails.
-    pub(crate) fn run(mut self, queue: &Queue) {
+    pub(crate) fn run(mut self, queue: &Arc<Queue>) {
+        self.queue = Some(queue.clone());
         loop {
             let (records, upto, stop) = match queue.work(|| self.clock.now()) {
-                Work::Tick => {
-                    self.look_ahead(queue);
-                    continue;
-                }
+                Work::Tick => match self.look_around(queue) {
+                    Ok(()) => continue,
+                    Err(fault) => return queue.over(fatal(fault)),
+                },
                 Work::Write { records, upto } => (records, upto, false),
                 Work::Stop { records, upto } => (records, upto, true),
             };
             if let Err(fault) = self.commit(records, upto, stop, queue) {
                 tracing::error!(%fault, segment = self.number, offset = self.offset, "journal failed");
-                return queue.over(StoreFault::Failed(fault.to_string()));
+                return queue.over(fatal(fault));
             }
             if stop {
                 return queue.over(StoreFault::Closed);
@@ -230,9 +244,35 @@ impl Writer {
             return Ok(());
         }
         self.segment.write_at(&self.buffer, self.offset)?;
-        self.segment.sync()?;
+        while let Err(fault) = self.segment.sync(self.chain.seq) {
+            self.wait_out(fault)?;
+        }
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
+        Ok(())
+    }
+
+    /// Tells everybody that the disk is away, and returns when it may be asked again; or its fault, if it may not.
+    fn wait_out(&mut self, fault: io::Error) -> io::Result<()> {
+        let (Some(queue), io::ErrorKind::NotConnected) = (&self.queue, fault.kind()) else {
+            return Err(fault);
+        };
+        tracing::warn!(%fault, "journal cannot be written now");
+        queue.away(&StoreFault::Away(fault.to_string()));
+        if queue.stopping() && Instant::now() > *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE) {
+            return Err(fault);
+        }
+        thread::sleep(AGAIN);
+        Ok(())
+    }
+
+    /// Nothing came for a while: whether what comes could be written.
+    fn look_around(&mut self, queue: &Queue) -> io::Result<()> {
+        match self.segment.keep() {
+            Ok(()) => queue.back(),
+            Err(fault) => self.wait_out(fault)?,
+        }
+        self.look_ahead(queue);
         Ok(())
     }
 
@@ -278,6 +318,15 @@ impl Writer {
             .name(String::from("journal-next"))
             .spawn(move || disk.prepare(size));
         work.map_or(Next::Missing, Next::Underway)
+    }
+}
+
+/// What everybody is told for good.
+pub(super) fn fatal(fault: io::Error) -> StoreFault {
+    match fault.downcast::<StoreFault>() {
+        Ok(fault) => fault,
+        Err(fault) if fault.kind() == io::ErrorKind::NotConnected => StoreFault::Away(fault.to_string()),
+        Err(fault) => StoreFault::Failed(fault.to_string()),
     }
 }
 
