@@ -58,9 +58,26 @@ pub struct AgentSpec {
     #[serde(default)]
     pub session: SessionSpec,
     pub scope: Scope,
+    #[serde(default)]
+    pub limits: Limits,
     /// RFC 3339; from then on nobody is this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+}
+
+/// How much of one cluster's time an agent may take, all its identities and sessions together. What is not written is not limited here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// On average; as many may come at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests at the same time, but those that `watches` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+    /// Watches and followed logs at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -307,12 +324,13 @@ pub struct RoleGrant {
     pub clusters: Vec<String>,
 }
 
-/// Who may see sessions that are not their own.
+/// Viewers, auditors and operators see agents, and sessions that are not their own; operators may stop them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
     Viewer,
     Auditor,
+    Operator,
 }
 
 impl Default for Mode {

@@ -12,8 +12,8 @@ use crate::law;
 use crate::mask::{self, Masked};
 use crate::time::Timestamp;
 
-/// The version that is written. Readers know every version up to it.
-pub const VERSION: u32 = 1;
+/// The version that is written. Readers know every version up to it. 2: agents are suspended, sessions are ended by an operator.
+pub const VERSION: u32 = 2;
 
 /// One line of a journal: a record, who wrote it, and its place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,7 @@ pub enum Record {
     Closed(Closed),
     SessionStarted(SessionStarted),
     SessionEnded(SessionEnded),
+    AgentSuspended(AgentSuspended),
     Refusals(Refusals),
     Checkpoint(Checkpoint),
     Truncated(Truncated),
@@ -274,6 +275,9 @@ pub struct SessionEnded {
     pub session: String,
     pub at: Timestamp,
     pub why: SessionEnd,
+    /// Of the request that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +286,24 @@ pub enum SessionEnd {
     MaxAge,
     /// More sessions than are kept track of; the one longest without a request gave way.
     Evicted,
+    /// An operator ended it: its credential gets no other one.
+    Operator,
+    /// Its agent was suspended.
+    Suspended,
+}
+
+/// From now on nobody acts as this agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSuspended {
+    pub agent: String,
+    pub at: Timestamp,
+    pub by: Caller,
+    /// In the words of whoever did it, masked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Of the request that did it.
+    pub audit_id: String,
 }
 
 /// Requests refused before there was a caller, beyond the rate up to which each has its own records.
@@ -459,6 +481,19 @@ impl Closed {
     }
 }
 
+impl AgentSuspended {
+    /// The one free text, the reason, is masked here.
+    pub fn new(agent: &str, by: &identity::Caller, reason: &str, audit_id: &AuditId, at: Timestamp) -> Self {
+        Self {
+            agent: agent.to_owned(),
+            at,
+            by: by.into(),
+            reason: cut(&mask::text(reason), TEXT_LIMIT),
+            audit_id: audit_id.0.clone(),
+        }
+    }
+}
+
 impl Masked<Closed> {
     pub fn with_lookups(self, lookups: Vec<LookedUp>) -> Self {
         Masked::mint(Closed {
@@ -563,6 +598,9 @@ impl From<&law::Denial> for Verdict {
     fn from(denial: &law::Denial) -> Self {
         let reason = match &denial.reason {
             law::DenialReason::NotRecognized => "NotRecognized",
+            law::DenialReason::Suspended => "AgentSuspended",
+            law::DenialReason::SessionEnded => "SessionEnded",
+            law::DenialReason::LimitReached => "LimitReached",
             law::DenialReason::ScopeDenied => "ScopeDenied",
             law::DenialReason::SelfProtection => "SelfProtection",
             law::DenialReason::PolicyDenied => "PolicyDenied",

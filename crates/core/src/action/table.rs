@@ -59,6 +59,8 @@ pub(super) fn knows_subresource(place: &ResourceRef) -> bool {
         ("", "serviceaccounts", "token") => true,
         ("", "namespaces", "finalize") => true,
         ("certificates.k8s.io", "certificatesigningrequests", "approval") => true,
+        // The virtual API's own.
+        ("gate.mantlet.dev", "agents", "suspend" | "resume") | ("gate.mantlet.dev", "sessions", "end") => true,
         _ => connect(place).is_some(),
     }
 }

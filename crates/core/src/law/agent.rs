@@ -1,6 +1,7 @@
 //! An agent as the law knows it: what was written, checked and resolved.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use mantlet_api::policy::{Owner, SecretReads, ServiceAccountRef};
@@ -21,7 +22,24 @@ pub struct Agent {
     pub(super) service_account: ServiceAccountRef,
     pub(super) session: Session,
     pub(super) scope: Scope,
+    pub(super) limits: Limits,
     pub(super) expires_at: Option<Timestamp>,
+}
+
+/// What the agent may ask of one cluster at a time. None is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    pub requests_per_second: Option<NonZeroU32>,
+    pub in_flight: Option<NonZeroU32>,
+    pub watches: Option<NonZeroU32>,
+}
+
+/// One of its limits, reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    RequestsPerSecond(NonZeroU32),
+    InFlight(NonZeroU32),
+    Watches(NonZeroU32),
 }
 
 /// What one session of the agent is.
@@ -65,11 +83,25 @@ impl Agent {
         &self.session
     }
 
+    /// Clusters on which it may act.
+    pub fn clusters(&self) -> &BTreeSet<String> {
+        &self.scope.clusters
+    }
+
+    /// Namespaces in which it may act.
+    pub fn namespaces(&self) -> &BTreeSet<String> {
+        &self.scope.namespaces
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
     }
 
-    pub(super) fn expired(&self, now: Timestamp) -> bool {
+    pub fn expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 }

@@ -360,6 +360,9 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
                 DenialReason::Upstream { .. } => Expected::Upstream,
                 DenialReason::NotRecognized => Expected::NotRecognized,
                 DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => Expected::Deny,
+                DenialReason::Suspended | DenialReason::SessionEnded | DenialReason::LimitReached => {
+                    panic!("the law itself keeps no state: {:?}", denial.reason)
+                }
             };
             (
                 verdict,

@@ -4,7 +4,7 @@
 
 use crate::action::{Action, Effect, ResourceRef, Target, Verb};
 
-use super::agent::Agent;
+use super::agent::{Agent, Limit};
 use super::verdict::{Applied, Because, Denial, DenialReason, Question, Rule};
 
 use mantlet_api::policy::{Strength, ValidationAction};
@@ -197,16 +197,76 @@ pub(super) fn refused_upstream(code: u16, status: &std::sync::Arc<crate::mask::M
     }
 }
 
-/// The law does not know this identity.
-pub(super) fn not_recognized(message: &str, detail: String) -> Denial {
+/// The law does not know this identity; `next` is what somebody can do about it.
+pub(super) fn not_recognized(message: &str, next: &str, detail: String) -> Denial {
     Denial {
         reason: DenialReason::NotRecognized,
         rule: None,
         message: format!(
-            "{message}\nNext: do not retry with this credential; ask whoever runs the gateway to register it. Changing RBAC or contexts will not help."
+            "{message}\nNext: do not retry with this credential; {next}. Changing RBAC or contexts will not help."
         ),
         causes: vec![(String::from("RetrySafe"), String::from("false"))],
         detail: Some(detail),
+    }
+}
+
+/// Not more than that: what an operator wrote as the reason is for people.
+pub(super) fn suspended(agent: &str) -> Denial {
+    let rule = Rule::AgentScope {
+        agent: agent.to_owned(),
+    };
+    Denial {
+        reason: DenialReason::Suspended,
+        message: format!(
+            "agent \"{agent}\" is suspended: an operator of this gateway has stopped everybody who acts as it; nothing was sent.\n\
+             Next: stop and do not retry; ask one of the agent's owners. Another token or session of this agent will not help; the attempt is recorded."
+        ),
+        causes: causes(&rule),
+        rule: Some(rule),
+        detail: None,
+    }
+}
+
+pub(super) fn session_ended(session: &str) -> Denial {
+    Denial {
+        reason: DenialReason::SessionEnded,
+        message: format!(
+            "session {session} was ended by an operator of this gateway, and this credential belongs to it; nothing was sent.\n\
+             Next: stop and do not retry; ask whoever you work for. A new run or login begins a new session; the attempt is recorded."
+        ),
+        causes: vec![(String::from("RetrySafe"), String::from("false"))],
+        rule: None,
+        detail: None,
+    }
+}
+
+/// The one denial that is worth a retry, and says when.
+pub(super) fn limited(agent: &str, cluster: &str, limit: Limit) -> Denial {
+    let (may, next) = match limit {
+        Limit::RequestsPerSecond(n) => (format!("send {n} requests a second"), "wait a second, then go on more slowly"),
+        Limit::InFlight(n) => (
+            format!("have {n} requests under way at once"),
+            "let one end, then send the next",
+        ),
+        Limit::Watches(n) => (
+            format!("have {n} watches and followed logs open at once"),
+            "end one before you open another",
+        ),
+    };
+    let rule = Rule::AgentScope {
+        agent: agent.to_owned(),
+    };
+    Denial {
+        reason: DenialReason::LimitReached,
+        message: format!(
+            "too many requests: agent \"{agent}\" may {may} on cluster \"{cluster}\" (Agent limits); nothing was sent.\nNext: {next}."
+        ),
+        causes: vec![
+            (String::from("PolicyRule"), rule.to_string()),
+            (String::from("RetrySafe"), String::from("true")),
+        ],
+        rule: Some(rule),
+        detail: None,
     }
 }
 

@@ -32,7 +32,7 @@ mod message;
 #[cfg(test)]
 mod cases;
 
-pub use agent::{Agent, Session};
+pub use agent::{Agent, Limit, Limits, Session};
 pub use compile::{Fault, Source};
 pub use facts::{Fact, Facts, Learned, Lookup, LookupKind, Lookups};
 pub use roles::Roles;

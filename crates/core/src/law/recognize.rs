@@ -63,11 +63,7 @@ impl Law {
     fn admit(&self, verified: &Verified, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
         let agent = self.only_match(verified)?;
         if agent.expired(now) {
-            let text = format!(
-                "agent \"{}\" has expired, and nobody acts as it any more.",
-                agent.name()
-            );
-            return Err(message::not_recognized(&text, text.clone()));
+            return Err(expired(&agent));
         }
         if !agent.scope.clusters.contains(cluster) {
             return Err(message::other_cluster(&agent, cluster));
@@ -90,7 +86,8 @@ impl Law {
             [agent] => Ok(Arc::clone(agent)),
             [] => {
                 let text = "this identity is signed in, but it is registered as no agent of this gateway.";
-                Err(message::not_recognized(text, String::from("no agent matches")))
+                let next = "ask whoever runs the gateway to register it";
+                Err(message::not_recognized(text, next, String::from("no agent matches")))
             }
             several => Err(ambiguous(several)),
         }
@@ -99,13 +96,24 @@ impl Law {
 
 fn unclear(agent: &Agent, why: &str) -> Denial {
     let text = "this identity is signed in, but whether it is a registered agent could not be decided.";
-    message::not_recognized(text, format!("match of agent `{}`: {why}", agent.name()))
+    let next = "whoever runs the gateway finds in its log which Agent's `match` fails on this token";
+    message::not_recognized(text, next, format!("match of agent `{}`: {why}", agent.name()))
 }
 
 fn ambiguous(several: &[&Arc<Agent>]) -> Denial {
     let names: Vec<_> = several.iter().map(|a| a.name()).collect();
     let text = "this identity is signed in, but it matches more than one agent of this gateway, so it is none.";
-    message::not_recognized(text, format!("agents `{}` match", names.join("`, `")))
+    let next = "whoever runs the gateway finds their names in its log, and makes one `match` stricter";
+    message::not_recognized(text, next, format!("agents `{}` match", names.join("`, `")))
+}
+
+fn expired(agent: &Agent) -> Denial {
+    let text = format!(
+        "agent \"{}\" has expired, and nobody acts as it any more.",
+        agent.name()
+    );
+    let next = "ask one of the agent's owners, who can have `expiresAt` of its Agent moved";
+    message::not_recognized(&text, next, text.clone())
 }
 
 impl Agent {
@@ -137,7 +145,8 @@ fn no_session(agent: &Agent, why: &str) -> Denial {
         "the credential does not say which session of agent \"{}\" this is.",
         agent.name()
     );
-    message::not_recognized(&text, format!("session.key of agent `{}`: {why}", agent.name()))
+    let next = "whoever runs the gateway compares `session.key` of the Agent with the claims of this token";
+    message::not_recognized(&text, next, format!("session.key of agent `{}`: {why}", agent.name()))
 }
 
 /// The login that the credential came from: `sid` (OpenID Connect Front-Channel Logout 1.0, 3), else `auth_time` (OpenID Connect Core 1.0, 2).

@@ -130,6 +130,12 @@ pub struct Denial {
 pub enum DenialReason {
     /// A verified identity that the law does not know, or not on this cluster, or not any more.
     NotRecognized,
+    /// An operator has suspended the agent.
+    Suspended,
+    /// An operator has ended the session.
+    SessionEnded,
+    /// One of the agent's limits is reached; later the same request may pass.
+    LimitReached,
     /// Outside of what the agent may do at all.
     ScopeDenied,
     /// Concerns the gateway itself.
@@ -233,10 +239,28 @@ impl Epoch {
 }
 
 impl Denial {
+    /// Whoever acts as this agent is stopped: an operator has suspended it.
+    pub fn suspended(agent: &str) -> Self {
+        super::message::suspended(agent)
+    }
+
+    /// Whoever acts in this session is stopped: an operator has ended it.
+    pub fn session_ended(session: &str) -> Self {
+        super::message::session_ended(session)
+    }
+
+    /// The agent asks for more at a time than it may.
+    pub fn limited(agent: &str, cluster: &str, limit: super::Limit) -> Self {
+        super::message::limited(agent, cluster, limit)
+    }
+
     /// The reason word of the Kubernetes `Status`; `None` where the API server's own answer is passed on.
     pub fn status_reason(&self) -> Option<&'static str> {
         match self.reason {
             DenialReason::NotRecognized => Some("NotRecognized"),
+            DenialReason::Suspended => Some("AgentSuspended"),
+            DenialReason::SessionEnded => Some("SessionEnded"),
+            DenialReason::LimitReached => Some("TooManyRequests"),
             DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied => {
                 Some("PolicyDenied")
             }

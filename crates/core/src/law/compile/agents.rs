@@ -1,6 +1,7 @@
 //! Agents: who they are, as what they act, where.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use written::ServiceAccountRef;
 use crate::time::Timestamp;
 
 use super::super::Written;
-use super::super::agent::{Agent, Scope, Session};
+use super::super::agent::{Agent, Limits, Scope, Session};
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::matching::ResourceRule;
 use super::super::own::Own;
@@ -19,6 +20,8 @@ use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources,
 
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const MAX: Duration = Duration::from_secs(8 * 60 * 60);
+/// More than one gateway carries is no limit, but a slip of the pen.
+const LIMIT: u32 = 100_000;
 
 pub(super) fn resolve(written: &Written, own: &Own, faults: &mut Vec<Fault>) -> Vec<Arc<Agent>> {
     let mut names = BTreeSet::new();
@@ -52,6 +55,7 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
     account(&mut spot.field("serviceAccount"), &spec.service_account);
     let session = session(&mut spot.field("session"), &spec.session);
     let scope = scope(&mut spot.field("scope"), &spec.scope, written, own);
+    let limits = limits(&mut spot.field("limits"), spec.limits);
     let expires_at = spec
         .expires_at
         .as_deref()
@@ -63,8 +67,24 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
         service_account: spec.service_account.clone(),
         session,
         scope,
+        limits,
         expires_at,
     })
+}
+
+fn limits(spot: &mut Spot<'_>, written: written::Limits) -> Limits {
+    let mut limit = |field: &str, number: Option<u32>| {
+        let number = number?;
+        let message = format!("`{number}` is not a number from 1 to {LIMIT}");
+        let hint = "to stop the agent altogether: mantlet agent suspend NAME; without a limit: leave the field out";
+        spot.field(field).need((1..=LIMIT).contains(&number), &message, hint);
+        NonZeroU32::new(number)
+    };
+    Limits {
+        requests_per_second: limit("requestsPerSecond", written.requests_per_second),
+        in_flight: limit("inFlight", written.in_flight),
+        watches: limit("watches", written.watches),
+    }
 }
 
 fn matching(spot: &mut Spot<'_>, conditions: &[written::Condition]) -> Vec<Expression> {
