@@ -15,12 +15,14 @@ mod journal;
 mod keyring;
 mod random;
 mod sessions;
+mod stops;
 #[cfg(test)]
 mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mantlet_core::record::AuditId;
 use mantlet_core::time::{Clock, Timestamp};
 
 use database::{Database, Place};
@@ -34,7 +36,8 @@ pub use fault::StoreFault;
 pub use index::{Change, Index, Owner, Page, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};
 pub use keyring::{Keyring, MissingKey};
-pub use sessions::{SessionId, Sessions};
+pub use sessions::{NoSession, SessionId, Sessions};
+pub use stops::{Stop, Suspension};
 
 /// Where the memory lies: `storage` of the configuration, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +126,8 @@ impl Store {
         let index = Index::open(database, &journal, clock.clone()).await?;
         index.flush().await?;
         let live = index.live_sessions(journal.writer_id()).await?;
-        let sessions = Sessions::resume(live, journal.pen(), keyring.digest_key());
+        let stops = index.stops(clock.now()).await?;
+        let sessions = Sessions::resume(live, stops, journal.pen(), keyring.digest_key());
         let keyring = Arc::into_inner(keyring).ok_or(StoreFault::Closed)?;
         Ok(Self {
             journal,
@@ -131,6 +135,18 @@ impl Store {
             sessions,
             keyring,
         })
+    }
+
+    /// Ends a session by its name: see `Sessions::stop`. False if there is none of that name.
+    ///
+    /// # Cancel safety
+    /// In force once its row is read; dropping it after that only ends the waiting.
+    pub async fn stop_session(&self, name: &str, audit_id: &AuditId, now: Timestamp) -> Result<bool, StoreFault> {
+        self.index.flush().await?;
+        match self.index.session_to_stop(name).await? {
+            Some(session) => self.sessions.stop(&session, audit_id.as_str(), now).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Whether requests can be recorded: what `/readyz` says.

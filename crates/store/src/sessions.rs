@@ -1,7 +1,7 @@
 //! Sessions: one credential's work, from its first request until it is idle or too old.
 //!
 //! In: a recognized caller, a cluster, a point in time. Out: the session that the request belongs to.
-//! Refuses: when a new session cannot be written down.
+//! Refuses: when a new session cannot be written down, and whom an operator has stopped (`stops`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,13 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use mantlet_core::identity::{Caller, Population};
 use mantlet_core::law::ClusterRef;
-use mantlet_core::record::{self, Cluster, Record, SessionEnd, SessionEnded, SessionStarted};
+use mantlet_core::record::{self, AgentSuspended, Cluster, Record, SessionEnd, SessionEnded, SessionStarted};
 use mantlet_core::time::Timestamp;
+use tokio::sync::watch;
 
 use crate::index::LiveSession;
 use crate::journal::Pen;
+use crate::stops::{Stop, Stops, Suspension};
 use crate::{StoreFault, random};
 
 /// Of people; an agent's are its own.
@@ -27,16 +29,32 @@ const SWEEP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Sessions {
     live: Mutex<Live>,
+    stops: watch::Sender<Stops>,
     pen: Pen,
     key: hmac::Key,
     kept: usize,
 }
 
-/// The session of a request, and when it ends at the latest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The session of a request, when it ends at the latest, and word of whoever ends it before.
+#[derive(Debug, Clone)]
 pub struct SessionId {
     name: Arc<str>,
+    /// Empty for people.
+    agent: Arc<str>,
     ends: Timestamp,
+    stops: watch::Receiver<Stops>,
+}
+
+/// Why a request has no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoSession {
+    #[error("agent `{0}` is suspended")]
+    Suspended(String),
+    /// The credential belongs to this one.
+    #[error("session `{0}` was ended by an operator")]
+    Ended(String),
+    #[error(transparent)]
+    Unwritten(#[from] StoreFault),
 }
 
 #[derive(Debug)]
@@ -121,15 +139,45 @@ impl SessionId {
     pub fn ends(&self) -> Timestamp {
         self.ends
     }
+
+    /// Why nothing more may be done in it, if an operator says so.
+    pub fn stop(&self) -> Option<Stop> {
+        self.stops.borrow().stop(&self.agent, &self.name)
+    }
+
+    /// Resolves when an operator stops it.
+    pub async fn stopped(&self) -> Stop {
+        let mut stops = self.stops.clone();
+        loop {
+            if let Some(stop) = stops.borrow_and_update().stop(&self.agent, &self.name) {
+                return stop;
+            }
+            if stops.changed().await.is_err() {
+                // The store is gone, and with it everybody who could say so.
+                return std::future::pending().await;
+            }
+        }
+    }
 }
+
+impl PartialEq for SessionId {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for SessionId {}
 
 impl Sessions {
     /// Goes on with what was live at the end of the last process.
-    pub(crate) fn resume(known: Vec<LiveSession>, pen: Pen, key: hmac::Key) -> Self {
+    pub(crate) fn resume(known: Vec<LiveSession>, stops: Stops, pen: Pen, key: hmac::Key) -> Self {
+        let (stops, told) = watch::channel(stops);
         let by_key = known.into_iter().map(|known| {
             let id = SessionId {
                 name: known.name.into(),
+                agent: known.agent.unwrap_or_default().into(),
                 ends: known.ends,
+                stops: told.clone(),
             };
             (
                 known.key,
@@ -146,6 +194,7 @@ impl Sessions {
         };
         Self {
             live: Mutex::new(live),
+            stops,
             pen,
             key,
             kept: KEPT,
@@ -153,7 +202,7 @@ impl Sessions {
     }
 
     /// The session of a request that arrives now: the caller's live one, or a new one, which is written to the journal.
-    pub fn touch(&self, caller: &Caller, cluster: &ClusterRef, now: Timestamp) -> Result<SessionId, StoreFault> {
+    pub fn touch(&self, caller: &Caller, cluster: &ClusterRef, now: Timestamp) -> Result<SessionId, NoSession> {
         self.enter(
             &Who::of(caller),
             || record::Caller::from(caller),
@@ -168,16 +217,18 @@ impl Sessions {
         caller: impl FnOnce() -> record::Caller,
         cluster: &Cluster,
         now: Timestamp,
-    ) -> Result<SessionId, StoreFault> {
+    ) -> Result<SessionId, NoSession> {
         let key = self.key(who, cluster);
+        // Held while the stops are looked at: whoever adds one holds it too, and ends what began before.
         let mut live = self.lock();
+        self.refuse_stopped(who.agent, &key, now)?;
         self.sweep_sometimes(&mut live, now)?;
         if let Some(session) = live.by_key.get_mut(&key) {
             let Some((at, why)) = session.over(now) else {
                 session.last_seen = session.last_seen.max(now);
                 return Ok(session.id.clone());
             };
-            self.end(&session.id, at, why)?;
+            self.end(&session.id.name, at, why, None)?;
             live.by_key.remove(&key);
         }
         self.make_room(&mut live, now)?;
@@ -185,6 +236,75 @@ impl Sessions {
         let id = session.id.clone();
         live.by_key.insert(key, session);
         Ok(id)
+    }
+
+    fn refuse_stopped(&self, agent: &str, key: &str, now: Timestamp) -> Result<(), NoSession> {
+        let stops = self.stops.borrow();
+        if !agent.is_empty() && stops.suspension(agent).is_some() {
+            return Err(NoSession::Suspended(agent.to_owned()));
+        }
+        match stops.holder(key, now) {
+            Some(session) => Err(NoSession::Ended(session.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Since when, by whom and why nobody acts as this agent, if so.
+    pub fn suspension(&self, agent: &str) -> Option<Suspension> {
+        self.stops.borrow().suspension(agent).cloned()
+    }
+
+    /// From now on nobody acts as this agent: its sessions end, its streams are cut, nobody begins another. Returns once that is durable.
+    /// Of several suspensions the first counts.
+    ///
+    /// # Cancel safety
+    /// In force once polled; dropping it only ends the waiting.
+    pub async fn suspend(&self, suspended: AgentSuspended) -> Result<(), StoreFault> {
+        self.suspend_now(suspended)?;
+        self.pen.settled().await.map(drop)
+    }
+
+    fn suspend_now(&self, suspended: AgentSuspended) -> Result<(), StoreFault> {
+        let mut live = self.lock();
+        if self.stops.borrow().suspension(&suspended.agent).is_some() {
+            return Ok(());
+        }
+        self.pen.append(&Record::AgentSuspended(suspended.clone()), None)?;
+        let (agent, at, id) = (suspended.agent.clone(), suspended.at, suspended.audit_id.clone());
+        self.stops.send_modify(|stops| stops.suspend(suspended));
+        let its = live.by_key.iter().filter(|(_, session)| *session.id.agent == *agent);
+        for key in its.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            if let Some(session) = live.by_key.remove(&key) {
+                self.end(&session.id.name, at, SessionEnd::Suspended, Some(id.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a session, and lets its credential begin no other one until this one would have been too old. Returns once that is durable.
+    ///
+    /// # Cancel safety
+    /// As [`Sessions::suspend`].
+    pub(crate) async fn stop(&self, session: &LiveSession, audit_id: &str, now: Timestamp) -> Result<(), StoreFault> {
+        self.stop_now(session, audit_id, now)?;
+        self.pen.settled().await.map(drop)
+    }
+
+    fn stop_now(&self, session: &LiveSession, audit_id: &str, now: Timestamp) -> Result<(), StoreFault> {
+        let mut live = self.lock();
+        let known = self.stops.borrow().stop("", &session.name).is_some();
+        if known || now >= session.ends {
+            return Ok(());
+        }
+        self.end(&session.name, now, SessionEnd::Operator, Some(audit_id.to_owned()))?;
+        // One that had been idle for too long may have a successor, which is not the one that was named: only its streams are cut.
+        let succeeded = live.by_key.get(&session.key).is_some_and(|other| *other.id.name != *session.name);
+        if !succeeded {
+            live.by_key.remove(&session.key);
+        }
+        let key = (!succeeded).then_some(session.key.as_str());
+        self.stops.send_modify(|stops| stops.end(&session.name, key, session.ends, now));
+        Ok(())
     }
 
     /// Writes down which sessions have ended. Also done now and then by `touch`.
@@ -221,7 +341,9 @@ impl Sessions {
     ) -> Result<Session, StoreFault> {
         let id = SessionId {
             name: name()?.into(),
+            agent: who.agent.into(),
             ends: now.after(who.max),
+            stops: self.stops.subscribe(),
         };
         let started = SessionStarted {
             session: id.name.to_string(),
@@ -241,11 +363,12 @@ impl Sessions {
         })
     }
 
-    fn end(&self, id: &SessionId, at: Timestamp, why: SessionEnd) -> Result<(), StoreFault> {
+    fn end(&self, name: &str, at: Timestamp, why: SessionEnd, audit_id: Option<String>) -> Result<(), StoreFault> {
         let ended = SessionEnded {
-            session: id.name.to_string(),
+            session: name.to_owned(),
             at,
             why,
+            audit_id,
         };
         self.pen.append(&Record::SessionEnded(ended), None)?;
         Ok(())
@@ -266,7 +389,7 @@ impl Sessions {
             .filter_map(|(key, session)| Some((key.clone(), session.over(now)?)));
         for (key, (at, why)) in over.collect::<Vec<_>>() {
             if let Some(session) = live.by_key.get(&key) {
-                self.end(&session.id, at, why)?;
+                self.end(&session.id.name, at, why, None)?;
                 live.by_key.remove(&key);
             }
         }
@@ -283,7 +406,7 @@ impl Sessions {
             .min_by_key(|(_, session)| session.last_seen)
             .map(|(key, _)| key.clone());
         if let Some(session) = oldest.and_then(|key| live.by_key.remove(&key)) {
-            self.end(&session.id, now, SessionEnd::Evicted)?;
+            self.end(&session.id.name, now, SessionEnd::Evicted, None)?;
         }
         Ok(())
     }
@@ -333,10 +456,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn enter(store: &Store, agent: &str, clock: &HandClock) -> SessionId {
+        try_enter(store, agent, "run-1", clock).unwrap()
+    }
+
+    pub(crate) fn try_enter(store: &Store, agent: &str, key: &str, clock: &HandClock) -> Result<SessionId, NoSession> {
         store
             .sessions
-            .enter(&who(agent, "run-1"), || caller(agent), &cluster(), clock.now())
-            .unwrap()
+            .enter(&who(agent, key), || caller(agent), &cluster(), clock.now())
     }
 
     async fn shown(store: &Store) -> Vec<Session> {
@@ -506,6 +632,6 @@ pub(crate) mod tests {
         let entered = store
             .sessions
             .enter(&who("a", "k"), || caller("a"), &cluster(), clock.now());
-        assert!(matches!(entered, Err(StoreFault::Full(_))));
+        assert!(matches!(entered, Err(NoSession::Unwritten(StoreFault::Full(_)))));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mantlet_api::audit::Event;
 use mantlet_core::record::{
-    Closed, Cluster, Decision, Line, Opened, Outcome, Record, RefusedIn, SessionEnd, SessionStarted,
+    AgentSuspended, Closed, Cluster, Decision, Line, Opened, Outcome, Record, RefusedIn, SessionEnd, SessionStarted,
 };
 use mantlet_core::time::Timestamp;
 
@@ -16,6 +16,7 @@ pub(super) struct Batch {
     pub(super) events: Vec<EventRow>,
     by_id: HashMap<String, usize>,
     pub(super) sessions: BTreeMap<String, SessionChange>,
+    pub(super) suspended: Vec<AgentSuspended>,
     pub(super) refusals: Vec<RefusedIn>,
 }
 
@@ -63,6 +64,7 @@ impl Batch {
                 Record::Closed(_)
                 | Record::SessionStarted(_)
                 | Record::SessionEnded(_)
+                | Record::AgentSuspended(_)
                 | Record::Refusals(_)
                 | Record::Checkpoint(_)
                 | Record::Truncated(_)
@@ -85,6 +87,7 @@ impl Batch {
             Record::Closed(closed) => self.close(&closed, cluster.as_ref(), line.epoch),
             Record::SessionStarted(started) => self.start(started, cluster),
             Record::SessionEnded(ended) => self.session(ended.session).ended = Some((ended.at, ended.why)),
+            Record::AgentSuspended(suspended) => self.suspended.push(suspended),
             Record::Refusals(refusals) => self.refusals.extend(refusals.counted),
             Record::Checkpoint(_) | Record::Truncated(_) | Record::Stopped => {}
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mantlet_api::audit::Event;
-use mantlet_core::record::Line;
+use mantlet_core::record::{AgentSuspended, Line};
 use mantlet_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -233,6 +233,7 @@ async fn forget_others(database: &Database, writer: &str) -> Result<(), StoreFau
         "DELETE FROM sessions WHERE writer <> $1",
         "DELETE FROM events WHERE writer <> $1",
         "DELETE FROM refusals WHERE writer <> $1",
+        "DELETE FROM suspensions WHERE writer <> $1",
     ] {
         change.run(query(table).bind(writer)).await?;
     }
@@ -247,6 +248,7 @@ pub(super) async fn forget(database: &Database) -> Result<(), StoreFault> {
         "DELETE FROM sessions",
         "DELETE FROM events",
         "DELETE FROM refusals",
+        "DELETE FROM suspensions",
     ] {
         change.run(query(table)).await?;
     }
@@ -314,6 +316,9 @@ async fn write(change: &mut Change, writer: &str, batch: Batch) -> Result<(), St
             RowState::New => insert_event(change, writer, row, next).await?,
             RowState::Stored => update_event(change, row, next).await?,
         }
+    }
+    for suspended in batch.suspended {
+        write_suspension(change, writer, suspended).await?;
     }
     for counted in batch.refusals {
         let count = "INSERT INTO refusals (writer, second, count) VALUES ($1, $2, $3)
@@ -384,6 +389,23 @@ async fn write_session(
     .bind(row.ended.map(|(_, why)| format!("{why:?}")));
     change.run(row).await?;
     Ok(())
+}
+
+/// The first one counts; of each journal one is kept, so that it can be made again from any.
+async fn write_suspension(change: &mut Change, writer: &str, suspended: AgentSuspended) -> Result<(), StoreFault> {
+    let row = query(
+        "INSERT INTO suspensions (agent, writer, suspended, issuer, subject, username, reason, audit_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (agent, writer) DO NOTHING",
+    )
+    .bind(suspended.agent)
+    .bind(writer)
+    .bind(suspended.at.micros())
+    .bind(suspended.by.issuer)
+    .bind(suspended.by.subject)
+    .bind(suspended.by.username)
+    .bind(suspended.reason)
+    .bind(suspended.audit_id);
+    change.run(row).await.map(drop)
 }
 
 async fn insert_event(change: &mut Change, writer: &str, row: EventRow, version: i64) -> Result<(), StoreFault> {

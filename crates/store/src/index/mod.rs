@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::StoreFault;
 use crate::database::{Database, Row, query};
 use crate::journal::{Chains, Journal, Pen};
+use crate::stops::{Stops, Suspension};
 use indexer::{Indexed, Indexer};
 use read::Continue;
 
@@ -73,6 +74,7 @@ pub struct Change<T> {
 pub(crate) struct LiveSession {
     pub(crate) name: String,
     pub(crate) key: String,
+    pub(crate) agent: Option<String>,
     pub(crate) last_seen: Timestamp,
     pub(crate) idle: std::time::Duration,
     pub(crate) ends: Timestamp,
@@ -257,9 +259,43 @@ impl Index {
 
     /// Of the chain `writer`: what other processes hold is theirs to end.
     pub(crate) async fn live_sessions(&self, writer: &str) -> Result<Vec<LiveSession>, StoreFault> {
-        let rows = "SELECT name, session_key, last_seen, idle, ends FROM sessions WHERE ended IS NULL AND writer = $1";
+        let rows =
+            "SELECT name, session_key, agent, last_seen, idle, ends FROM sessions WHERE ended IS NULL AND writer = $1";
         let rows = self.database.all(query(rows).bind(writer)).await?;
         rows.iter().map(live).collect()
+    }
+
+    /// A session by its name, whether it has ended or not.
+    pub(crate) async fn session_to_stop(&self, name: &str) -> Result<Option<LiveSession>, StoreFault> {
+        let row = query("SELECT name, session_key, agent, last_seen, idle, ends FROM sessions WHERE name = $1");
+        let row = self.database.one(row.bind(name)).await?;
+        row.as_ref().map(live).transpose()
+    }
+
+    /// What operators have stopped before this process began, and is still stopped.
+    pub(crate) async fn stops(&self, now: Timestamp) -> Result<Stops, StoreFault> {
+        let mut stops = Stops::default();
+        let rows = query("SELECT agent, suspended, username, reason FROM suspensions ORDER BY suspended");
+        for row in self.database.all(rows).await? {
+            let suspension = Suspension {
+                at: Timestamp::from_micros(row.try_get("suspended")?),
+                by: row.try_get("username")?,
+                reason: row.try_get("reason")?,
+            };
+            stops.learn(row.try_get("agent")?, suspension);
+        }
+        // A key that has a session of its own again, begun later, is not held to the one that ended.
+        let rows = query(
+            "SELECT name, session_key, ends, EXISTS (SELECT 1 FROM sessions AS later
+                 WHERE later.session_key = sessions.session_key AND later.created > sessions.created) AS succeeded
+             FROM sessions WHERE ended_why = 'Operator' AND ends > $1",
+        );
+        for row in self.database.all(rows.bind(now.micros())).await? {
+            let (name, key): (String, String) = (row.try_get("name")?, row.try_get("session_key")?);
+            let key = (!row.try_get::<bool>("succeeded")?).then_some(key.as_str());
+            stops.end(&name, key, Timestamp::from_micros(row.try_get("ends")?), now);
+        }
+        Ok(stops)
     }
 
     /// After the journal's end: waits until all of it is indexed.
@@ -344,6 +380,7 @@ fn live(row: &Row) -> Result<LiveSession, StoreFault> {
     Ok(LiveSession {
         name: row.try_get("name")?,
         key: row.try_get("session_key")?,
+        agent: row.try_get("agent")?,
         last_seen: Timestamp::from_micros(row.try_get("last_seen")?),
         idle: std::time::Duration::from_micros(unsigned(row.try_get("idle")?)),
         ends: Timestamp::from_micros(row.try_get("ends")?),

@@ -140,6 +140,7 @@ impl Open {
             }
             Record::SessionStarted(_)
             | Record::SessionEnded(_)
+            | Record::AgentSuspended(_)
             | Record::Refusals(_)
             | Record::Checkpoint(_)
             | Record::Truncated(_)
