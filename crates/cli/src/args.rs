@@ -24,6 +24,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// See what agents and people did
     Sessions(SessionsArgs),
+    /// See the agents, and stop one
+    Agent(AgentArgs),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +128,58 @@ pub enum SessionsCommand {
         name: String,
         #[command(flatten)]
         output: OutputArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// End a session, so that its credential can do nothing more; takes the role operator
+    End {
+        /// Name of the session, as `mantlet sessions list` prints it
+        name: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(subcommand)]
+    pub command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Agents that you may see
+    List {
+        /// How to print them
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// One agent
+    Get {
+        /// Name of the agent
+        name: String,
+        /// How to print it
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Stop every identity of an agent, at once; takes the role operator
+    Suspend {
+        /// Name of the agent
+        name: String,
+        /// Why; shown to people who look at the agent
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Let a suspended agent act again; takes a credential that this gateway cannot check yet
+    Resume {
+        /// Name of the agent
+        name: String,
         #[command(flatten)]
         cluster: ClusterArgs,
     },

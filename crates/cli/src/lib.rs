@@ -5,14 +5,16 @@
 //! Data goes to standard output, everything else to standard error; no command asks a question.
 
 mod args;
+mod agent;
 pub mod client;
 mod exit;
 mod sessions;
 mod table;
 
+pub use agent::agent;
 pub use args::{
-    ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, SessionsArgs,
-    SessionsCommand, TokenArgs, TokenOutput, ValidateArgs,
+    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report,
+    ServeArgs, SessionsArgs, SessionsCommand, TokenArgs, TokenOutput, ValidateArgs,
 };
 pub use exit::{Exit, Fault, finish};
 pub use sessions::sessions;

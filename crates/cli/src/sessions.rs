@@ -1,7 +1,9 @@
-//! `mantlet sessions list|show`: a reader of the virtual API, as `kubectl get sessions` is.
+//! `mantlet sessions list|show|end`: a client of the virtual API, as `kubectl get sessions` is.
 
 use std::io::Write;
 
+use bytes::Bytes;
+use mantlet_api::gate::StopOptions;
 use serde_json::{Value, json};
 
 use crate::args::{ClusterArgs, Output, OutputArgs, SessionsArgs, SessionsCommand};
@@ -9,7 +11,7 @@ use crate::client::{AS_JSON, AS_TABLE, Client, ClientFault};
 use crate::exit::{Exit, Fault, finish};
 use crate::table::{Printer, Table};
 
-const GROUP: &str = "/apis/gate.mantlet.dev/v1alpha1";
+pub(crate) const GROUP: &str = "/apis/gate.mantlet.dev/v1alpha1";
 const PAGE: u32 = 500;
 
 /// Carries out the command; data goes to `out`, what went wrong to standard error.
@@ -17,6 +19,7 @@ pub async fn sessions(args: SessionsArgs, out: &mut dyn Write) -> Exit {
     finish(match args.command {
         SessionsCommand::List { output, cluster } => list(output, &cluster, out).await,
         SessionsCommand::Show { name, output, cluster } => show(&name, output, &cluster, out).await,
+        SessionsCommand::End { name, cluster } => end(&name, &cluster, out).await,
     })
 }
 
@@ -26,14 +29,7 @@ async fn list(output: OutputArgs, cluster: &ClusterArgs, out: &mut dyn Write) ->
 }
 
 async fn show(name: &str, output: OutputArgs, cluster: &ClusterArgs, out: &mut dyn Write) -> Result<(), Fault> {
-    // The name goes into a path and a selector: nothing in it may mean something there.
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-    {
-        return Err(Fault::Usage(format!("`{name}` is not the name of a session")));
-    }
+    named(name, "a session")?;
     let client = Client::new(cluster.source()).await?;
     let path = format!("{GROUP}/sessions/{name}");
     let session = match output.output {
@@ -53,6 +49,22 @@ async fn show(name: &str, output: OutputArgs, cluster: &ClusterArgs, out: &mut d
         out,
     )
     .await
+}
+
+async fn end(name: &str, cluster: &ClusterArgs, out: &mut dyn Write) -> Result<(), Fault> {
+    named(name, "a session")?;
+    let client = Client::new(cluster.source()).await?;
+    post(&client, &format!("{GROUP}/sessions/{name}/end"), &StopOptions::because("")).await?;
+    Ok(writeln!(out, "session/{name} ended")?)
+}
+
+/// The name goes into a path and a selector: nothing in it may mean something there.
+pub(crate) fn named(name: &str, what: &str) -> Result<(), Fault> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    match !name.is_empty() && name.bytes().all(plain) {
+        true => Ok(()),
+        false => Err(Fault::Usage(format!("`{name}` is not the name of {what}"))),
+    }
 }
 
 /// Prints a list, and with `follow` what is added to it from then on. `first` stands in front of the items.
@@ -225,9 +237,24 @@ fn joint(path: &str) -> char {
     if path.contains('?') { '&' } else { '?' }
 }
 
+pub(crate) async fn get(client: &Client, path: &str, accept: &'static str) -> Result<Vec<u8>, Fault> {
+    explained(client, client.get(path, accept).await).await
+}
+
+/// Sends what stops something.
+pub(crate) async fn post(client: &Client, path: &str, options: &StopOptions) -> Result<Vec<u8>, Fault> {
+    let body = serde_json::to_vec(options).map_err(|e| Fault::Unreadable(e.to_string()))?;
+    let sent = Some(("application/json", body.into()));
+    let answer = match client.send(http::Method::POST, path, AS_JSON, sent).await {
+        Ok(answer) => answer.whole().await,
+        Err(fault) => Err(fault),
+    };
+    explained(client, answer).await
+}
+
 /// 404 of the group itself means that something else answers there.
-async fn get(client: &Client, path: &str, accept: &'static str) -> Result<Vec<u8>, Fault> {
-    match client.get(path, accept).await {
+async fn explained(client: &Client, answer: Result<Bytes, ClientFault>) -> Result<Vec<u8>, Fault> {
+    match answer {
         Ok(body) => Ok(body.to_vec()),
         Err(ClientFault::Refused {
             status: http::StatusCode::NOT_FOUND,
@@ -237,7 +264,7 @@ async fn get(client: &Client, path: &str, accept: &'static str) -> Result<Vec<u8
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(|e| Fault::Unreadable(e.to_string()))
 }
 
@@ -253,7 +280,7 @@ fn write_one(object: &Value, output: Output, out: &mut dyn Write) -> Result<(), 
     Ok(out.flush()?)
 }
 
-fn write_one_pretty(object: &Value, output: Output, out: &mut dyn Write) -> Result<(), Fault> {
+pub(crate) fn write_one_pretty(object: &Value, output: Output, out: &mut dyn Write) -> Result<(), Fault> {
     let text = match output {
         Output::Yaml => serde_saphyr::to_string(object).map_err(|e| Fault::Unreadable(e.to_string()))?,
         _ => serde_json::to_string_pretty(object).map_err(|e| Fault::Unreadable(e.to_string()))?,

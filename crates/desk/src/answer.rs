@@ -7,20 +7,22 @@ use mantlet_api::gate::{API_VERSION, GROUP, Kind, List, ListMetadata, Session, S
 use mantlet_api::policy::Role;
 use mantlet_core::action::{Action, ResourceRef, Target, Verb};
 use mantlet_core::identity::Caller;
-use mantlet_core::law::{ClusterRef, Roles};
+use mantlet_core::law::{ClusterRef, Law, Roles};
+use mantlet_core::record::AuditId;
 use mantlet_core::time::Clock;
 use mantlet_store::{Index, Owner, Page, Store, StoreFault, Visible};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::agents::stop_options;
 use crate::table::{Row, table};
 use crate::{discovery, openapi, watch};
 
 /// Serves the group out of the index. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Desk {
-    store: Arc<Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Who asks, with what rights of Mantlet's own, at which cluster's endpoint.
@@ -29,6 +31,9 @@ pub struct Visitor<'a> {
     pub caller: &'a Caller,
     pub roles: Roles,
     pub cluster: &'a ClusterRef,
+    pub law: &'a Law,
+    /// The name of what they ask.
+    pub request: &'a AuditId,
 }
 
 /// A status code, its reason where it is an error, and JSON.
@@ -93,7 +98,12 @@ impl Desk {
     pub async fn answer(&self, visitor: &Visitor<'_>, action: &Action) -> Answer {
         match action.target() {
             Target::Path(path) => document(path),
+            Target::Resource(resource) if !is_served(resource) => {
+                Answer::not_found("the server could not find the requested resource")
+            }
             Target::Resource(resource) => match resource.resource.as_str() {
+                "agents" => self.agents(visitor, action, resource).await,
+                "sessions" if resource.subresource == "end" => self.end(visitor, action, &resource.name).await,
                 "sessions" => self.resource::<Session>(visitor, action, resource).await,
                 "sessionevents" => self.resource::<SessionEvent>(visitor, action, resource).await,
                 _ => Answer::not_found("the server could not find the requested resource"),
@@ -102,10 +112,7 @@ impl Desk {
     }
 
     async fn resource<T: Kept>(&self, visitor: &Visitor<'_>, action: &Action, resource: &ResourceRef) -> Answer {
-        if !resource.subresource.is_empty()
-            || !resource.namespace.is_empty()
-            || format!("{}/{}", resource.group, resource.version) != API_VERSION
-        {
+        if !resource.subresource.is_empty() {
             return Answer::not_found("the server could not find the requested resource");
         }
         let query = match Query::of(action) {
@@ -113,11 +120,7 @@ impl Desk {
             Err(why) => return Answer::status(400, "BadRequest", &why),
         };
         let sight = visitor.sight();
-        let shape = if action.accept().contains("as=Table") {
-            Shape::Table
-        } else {
-            Shape::Objects
-        };
+        let shape = Shape::of(action);
         // Whoever has just done something and now looks finds it.
         if let Err(fault) = self.store.index.flush().await {
             return Answer::faulty(&fault);
@@ -140,6 +143,51 @@ impl Desk {
                 &format!("{}.{GROUP} can only be read: the gateway writes them", T::RESOURCE),
             ),
         }
+    }
+
+    /// Ends a session, so that its credential can do nothing more.
+    async fn end(&self, visitor: &Visitor<'_>, action: &Action, name: &str) -> Answer {
+        if action.verb() != Verb::Create {
+            return Answer::status(405, "MethodNotAllowed", "sessions are ended by a POST");
+        }
+        if !visitor.roles.has(Role::Operator) {
+            let message = format!(
+                "sessions.{GROUP} \"{name}\" cannot be ended by you: that takes the role operator on cluster \"{}\", which `authorization.roles` of the gateway gives",
+                visitor.cluster.name
+            );
+            return Answer::status(403, "Forbidden", &message);
+        }
+        match stop_options(action) {
+            Ok(options) if options.reason.is_empty() => {}
+            Ok(_) => {
+                return Answer::status(400, "BadRequest", "a reason is kept for agents only; leave it out to end a session");
+            }
+            Err(why) => return Answer::status(400, "BadRequest", &why),
+        }
+        if let Err(fault) = self.store.index.flush().await {
+            return Answer::faulty(&fault);
+        }
+        let sight = visitor.sight();
+        match self.visible(&sight, name).await {
+            Ok(Some(session)) if action.options().dry_run => return Answer::created(&session),
+            Ok(Some(_)) => {}
+            Ok(None) => return Answer::not_found(&format!("sessions.{GROUP} \"{name}\" not found")),
+            Err(fault) => return Answer::faulty(&fault),
+        }
+        if let Err(fault) = self.store.stop_session(name, visitor.request, self.clock.now()).await {
+            return Answer::unrecorded(&fault);
+        }
+        tracing::warn!(session = name, by = visitor.caller.verified().username(), "session ended by an operator");
+        match self.store.index.flush().await.and(self.visible(&sight, name).await) {
+            Ok(Some(session)) => Answer::created(&session),
+            Ok(None) => Answer::not_found(&format!("sessions.{GROUP} \"{name}\" not found")),
+            Err(fault) => Answer::faulty(&fault),
+        }
+    }
+
+    async fn visible(&self, sight: &Sight, name: &str) -> Result<Option<Session>, StoreFault> {
+        let found = Session::one(&self.store.index, sight, name).await?;
+        Ok(found.filter(|session| sight.shows(session)))
     }
 
     async fn get<T: Kept>(&self, sight: &Sight, name: &str, shape: Shape) -> Answer {
@@ -189,8 +237,7 @@ impl Desk {
 impl Visitor<'_> {
     fn sight(&self) -> Sight {
         let verified = self.caller.verified();
-        let sees_all = self.roles.has(Role::Viewer) || self.roles.has(Role::Auditor);
-        let visible = match sees_all {
+        let visible = match self.oversees() {
             true => Visible::Everything,
             false => Visible::Own(Owner {
                 issuer: verified.issuer().to_owned(),
@@ -200,6 +247,22 @@ impl Visitor<'_> {
         Sight {
             visible,
             cluster: self.cluster.uid.clone(),
+        }
+    }
+
+    /// Whether more than one's own is seen.
+    pub(crate) fn oversees(&self) -> bool {
+        [Role::Viewer, Role::Auditor, Role::Operator]
+            .into_iter()
+            .any(|role| self.roles.has(role))
+    }
+}
+
+impl Shape {
+    pub(crate) fn of(action: &Action) -> Self {
+        match action.accept().contains("as=Table") {
+            true => Shape::Table,
+            false => Shape::Objects,
         }
     }
 }
@@ -212,7 +275,7 @@ impl Sight {
 }
 
 impl Query {
-    fn of(action: &Action) -> Result<Self, String> {
+    pub(crate) fn of(action: &Action) -> Result<Self, String> {
         let mut query = Self::default();
         for (key, value) in action.query() {
             match key.as_str() {
@@ -318,10 +381,23 @@ impl Kept for SessionEvent {
     }
 }
 
+/// Cluster-scoped, in the one version that there is.
+fn is_served(resource: &ResourceRef) -> bool {
+    resource.namespace.is_empty() && format!("{}/{}", resource.group, resource.version) == API_VERSION
+}
+
 impl Answer {
-    fn json(value: &impl serde::Serialize) -> Self {
+    pub(crate) fn created(value: &impl serde::Serialize) -> Self {
+        Self::coded(201, value)
+    }
+
+    pub(crate) fn json(value: &impl serde::Serialize) -> Self {
+        Self::coded(200, value)
+    }
+
+    fn coded(code: u16, value: &impl serde::Serialize) -> Self {
         match serde_json::to_vec(value) {
-            Ok(bytes) => Self::whole(200, "", bytes),
+            Ok(bytes) => Self::whole(code, "", bytes),
             Err(_) => Self::status(500, "InternalError", "the answer cannot be written"),
         }
     }
@@ -331,7 +407,7 @@ impl Answer {
         Self::whole(code, reason, status.to_string().into_bytes())
     }
 
-    fn not_found(message: &str) -> Self {
+    pub(crate) fn not_found(message: &str) -> Self {
         Self::status(404, "NotFound", message)
     }
 
@@ -341,6 +417,16 @@ impl Answer {
             503,
             "ServiceUnavailable",
             "the record cannot be read right now; ask the gateway's operator to look at /readyz?verbose",
+        )
+    }
+
+    /// What was to be stopped could not be written down. Whatever the gateway managed to do of it is on the safe side.
+    pub(crate) fn unrecorded(fault: &StoreFault) -> Self {
+        tracing::error!(%fault, "a stop was not recorded");
+        Self::status(
+            503,
+            "NotRecorded",
+            "the gateway cannot record this, so it may not outlast its process; do it again once /readyz?verbose says that all is well",
         )
     }
 

@@ -46,9 +46,14 @@ pub(crate) fn group_document() -> Value {
 /// `/apis/gate.mantlet.dev/v1alpha1`.
 pub(crate) fn resources_document() -> Value {
     let resource = |plural: &str, singular: &str, kind: &str, short: &[&str]| json!({"name": plural, "singularName": singular, "namespaced": false, "kind": kind, "verbs": ["get", "list", "watch"], "shortNames": short});
+    let stop = |name: &str| json!({"name": name, "singularName": "", "namespaced": false, "kind": "StopOptions", "verbs": ["create"]});
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION, "resources": [
+        json!({"name": "agents", "singularName": "agent", "namespaced": false, "kind": "Agent", "verbs": ["get", "list"]}),
+        stop("agents/resume"),
+        stop("agents/suspend"),
         resource("sessionevents", "sessionevent", "SessionEvent", &["sev"]),
         resource("sessions", "session", "Session", &["ses"]),
+        stop("sessions/end"),
     ]})
 }
 
@@ -62,9 +67,16 @@ fn aggregated_group() -> Value {
         json!({"resource": plural, "responseKind": {"group": "", "version": "", "kind": kind}, "scope": "Cluster", "singularResource": singular,
             "verbs": ["get", "list", "watch"], "shortNames": short})
     };
+    let stop = |name: &str| json!({"subresource": name, "responseKind": {"group": "", "version": "", "kind": "StopOptions"}, "verbs": ["create"]});
+    let with = |mut resource: Value, verbs: &[&str], stops: &[&str]| {
+        resource["verbs"] = verbs.into();
+        resource["subresources"] = stops.iter().map(|name| stop(name)).collect();
+        resource
+    };
     json!({"metadata": {"name": GROUP, "creationTimestamp": null}, "versions": [{"version": VERSION, "freshness": "Current", "resources": [
+        with(resource("agents", "agent", "Agent", &[]), &["get", "list"], &["resume", "suspend"]),
         resource("sessionevents", "sessionevent", "SessionEvent", &["sev"]),
-        resource("sessions", "session", "Session", &["ses"]),
+        with(resource("sessions", "session", "Session", &["ses"]), &["get", "list", "watch"], &["end"]),
     ]}]})
 }
 

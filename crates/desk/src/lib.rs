@@ -1,10 +1,11 @@
-//! The virtual API `gate.mantlet.dev/v1alpha1`: sessions and their events, served at every cluster's endpoint and never forwarded.
+//! The virtual API `gate.mantlet.dev/v1alpha1`: sessions and their events, and agents, served at every cluster's endpoint and never forwarded.
 //!
 //! In: a judged action on that group, and who asks. Out: what the API server would answer for a resource of its own: objects, lists, Tables,
-//! watches, discovery, OpenAPI. Refuses: writes, and what the visitor may not see (as not found).
+//! watches, discovery, OpenAPI. Refuses: writes but an operator's (a session is ended, an agent suspended), and what the visitor may not see (as not found).
 //! Does not ask the cluster's RBAC: rights here are Mantlet's own (`authorization.roles`); everybody else sees their own sessions.
 
 mod answer;
+mod agents;
 pub mod discovery;
 mod openapi;
 mod table;

@@ -15,6 +15,7 @@ use mantlet_store::{SessionId, Slot, Store};
 
 use crate::arrive::Ask;
 use crate::arrive::accept::UnderWay;
+use crate::arrive::limit::Place;
 use crate::relay::refuse::Refusal;
 
 /// One request's line, still open.
@@ -29,6 +30,8 @@ pub struct Entry {
     warnings: Vec<String>,
     clock: Arc<dyn Clock>,
     bytes: u64,
+    /// Of an agent's limits; given back with the entry.
+    place: Option<Place>,
     /// The connection that it came on is kept as long as this is.
     _under_way: UnderWay,
 }
@@ -63,6 +66,7 @@ impl Entry {
             warnings: Vec::new(),
             clock: clock.clone(),
             bytes: 0,
+            place: None,
             _under_way: ask.under_way.clone(),
         })
     }
@@ -103,8 +107,24 @@ impl Entry {
         self.session = Some(session);
     }
 
-    /// The law knows nobody by this token.
-    pub(crate) fn not_recognized(&mut self, denial: Denial, epoch: u64) -> Refusal {
+    /// The law knows the caller, who has no session yet.
+    pub(crate) fn recognized(&mut self, caller: &Caller) {
+        if let Some(known) = &mut self.known {
+            known.caller = Some(caller.into());
+        }
+    }
+
+    /// Room of the agent that lasts as long as this.
+    pub(crate) fn holds(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    pub(crate) fn place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
+    /// Whoever the caller is, the request goes no further.
+    pub(crate) fn denied(&mut self, denial: Denial, epoch: u64) -> Refusal {
         if let Some(known) = &mut self.known {
             known.epoch = Some(epoch);
             known.verdict = Some((&denial).into());

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Response};
 use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
 use mantlet_core::identity::Caller;
-use mantlet_core::law::{ClusterRef, Facts, Permit, Step, Verdict};
+use mantlet_core::law::{ClusterRef, Denial, Facts, Permit, Step, Verdict};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
 use mantlet_desk::Desk;
-use mantlet_store::Store;
+use mantlet_store::{NoSession, Store};
 
 use crate::arrive::accept::RawRequest;
 use crate::arrive::authenticate::Authenticator;
+use crate::arrive::limit::Limiter;
 use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
@@ -36,6 +37,7 @@ pub struct Gateway {
     pub store: Arc<Store>,
     pub law: LawBook,
     pub authenticator: Authenticator,
+    pub limiter: Limiter,
     pub clusters: Vec<Arc<Cluster>>,
     /// The cluster that is also served at `/`.
     pub default: Option<Arc<Cluster>>,
@@ -104,17 +106,21 @@ impl Gateway {
         entry.goes_to(known);
         let caller = Arc::new(
             law.recognize(verified, cluster.name(), now)
-                .map_err(|denial| entry.not_recognized(denial, law.epoch().number()))?,
+                .map_err(|denial| entry.denied(denial, law.epoch().number()))?,
         );
+        entry.recognized(&caller);
         let session = self
             .store
             .sessions
             .touch(&caller, known, now)
-            .map_err(|fault| Refusal::NotRecorded(fault.to_string()))?;
+            .map_err(|why| no_session(entry, why, law.epoch().number()))?;
         entry.called_by(&caller, session);
+        self.enter(&caller, cluster.name(), entry)
+            .map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         let masker = self.masker(&known.uid)?;
         let action = Arc::new(resolve::resolve(&mut ask).await?);
         entry.asks_for(&action);
+        stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
         let standing = Standing {
@@ -128,6 +134,14 @@ impl Gateway {
             masker,
             headers: ask.relayed_headers(),
         })
+    }
+
+    /// Room for one more request of an agent. People have none to keep.
+    fn enter(&self, caller: &Caller, cluster: &str, entry: &mut Entry) -> Result<(), Denial> {
+        if let Some(agent) = caller.agent() {
+            entry.holds(self.limiter.enter(agent, cluster)?);
+        }
+        Ok(())
     }
 
     /// The law is asked until it has what it wants to know.
@@ -221,6 +235,25 @@ impl Gateway {
             .map_err(|fault| Refusal::NotMasked(fault.to_string()))?;
         Ok(Arc::new(Masker::new(&key, uid)))
     }
+}
+
+/// Whoever has no session has no request either.
+fn no_session(entry: &mut Entry, why: NoSession, epoch: u64) -> Refusal {
+    match why {
+        NoSession::Suspended(agent) => entry.denied(Denial::suspended(&agent), epoch),
+        NoSession::Ended(session) => entry.denied(Denial::session_ended(&session), epoch),
+        NoSession::Unwritten(fault) => Refusal::NotRecorded(fault.to_string()),
+    }
+}
+
+/// The room of a request that has no end of its own is another one.
+fn stay(caller: &Caller, cluster: &str, action: &Action, entry: &mut Entry) -> Result<(), Denial> {
+    if let Some(agent) = caller.agent().filter(|_| action.options().endless)
+        && let Some(place) = entry.place()
+    {
+        entry.holds(place.for_a_watch(agent, cluster)?);
+    }
+    Ok(())
 }
 
 /// What the law allows and this gateway cannot carry yet: streams that leave HTTP.

@@ -34,7 +34,8 @@ fn main() -> ExitCode {
         Command::Config(ConfigArgs {
             command: ConfigCommand::Validate(args),
         }) => return validate(&args),
-        Command::Sessions(args) => return sessions(args),
+        Command::Sessions(args) => return online(mantlet_cli::sessions(args, &mut std::io::stdout())),
+        Command::Agent(args) => return online(mantlet_cli::agent(args, &mut std::io::stdout())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,11 +122,10 @@ fn validate(args: &ValidateArgs) -> ExitCode {
     }
 }
 
-fn sessions(args: mantlet_cli::SessionsArgs) -> ExitCode {
+/// A command that is a client of the virtual API.
+fn online(command: impl Future<Output = mantlet_cli::Exit>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime
-            .block_on(mantlet_cli::sessions(args, &mut std::io::stdout()))
-            .into(),
+        Ok(runtime) => runtime.block_on(command).into(),
         Err(error) => {
             complain(&format!("error: {error}"));
             ExitCode::FAILURE

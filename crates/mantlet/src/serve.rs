@@ -13,6 +13,7 @@ use mantlet_desk::Desk;
 use mantlet_gateway::arrive::accept;
 use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_gateway::arrive::certificates::Certificates;
+use mantlet_gateway::arrive::limit::Limiter;
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::tasks::Tasks;
 use mantlet_gateway::{Cluster, Gateway, telemetry};
@@ -78,6 +79,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     let gateway = Arc::new(Gateway {
         desk: Desk::new(store.clone(), clock.clone()),
         authenticator: Authenticator::new(config.issuers, clock.clone()).map_err(|faults| self::faults(&faults))?,
+        limiter: Limiter::default(),
         telemetry: telemetry::Telemetry::default(),
         law: LawBook::new(config.law),
         tasks,

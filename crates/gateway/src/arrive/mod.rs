@@ -4,6 +4,7 @@ pub mod accept;
 pub mod certificates;
 pub mod authenticate;
 pub mod keys;
+pub mod limit;
 pub(crate) mod resolve;
 
 use std::net::SocketAddr;

@@ -1,14 +1,15 @@
 //! In: a [`Permit`] and the request's [`Entry`]. Out: a [`Pass`]: judged, written down, and, for what changes the cluster, on disk.
-//! Refuses: when the journal does. Later issues settle the charges of the permit here.
+//! Refuses: when the journal does, and whom an operator has stopped since the session was found: a body can take its time to arrive.
+//! Later issues settle the charges of the permit here.
 
 use http::{HeaderName, HeaderValue};
 use mantlet_core::action::{Action, Effect};
 use mantlet_core::identity::{Caller, Impersonation};
-use mantlet_core::law::{ClusterRef, Permit};
+use mantlet_core::law::{ClusterRef, Denial, Permit};
 use mantlet_core::record::{AuditId, Outcome};
 use mantlet_core::time::{Clock, Timestamp};
 use mantlet_core::wire::outgoing::{Outgoing, outgoing};
-use mantlet_store::SessionId;
+use mantlet_store::{SessionId, Stop};
 
 use super::refuse::Refusal;
 use crate::entry::Entry;
@@ -53,6 +54,10 @@ pub(crate) async fn admit(
     headers: Vec<(HeaderName, HeaderValue)>,
     standing: Standing,
 ) -> Result<Pass, Refused> {
+    if let Some(stop) = entry.session().and_then(SessionId::stop) {
+        let why = entry.denied(stopped(stop, &permit, &entry), permit.epoch().number());
+        return Err(Refused { entry, why });
+    }
     entry.open();
     if let Effect::Changes = permit.action().effect()
         && let Err(why) = entry.durable().await
@@ -77,6 +82,13 @@ pub(crate) async fn admit(
         code: 0,
         reason: String::new(),
     })
+}
+
+fn stopped(stop: Stop, permit: &Permit, entry: &Entry) -> Denial {
+    match stop {
+        Stop::Suspended => Denial::suspended(permit.caller().agent().map_or("", |agent| agent.name())),
+        Stop::Ended => Denial::session_ended(entry.session().map_or("", SessionId::as_str)),
+    }
 }
 
 impl Pass {
@@ -104,6 +116,11 @@ impl Pass {
     pub(crate) async fn overruled(&self, clock: &dyn Clock) {
         let Standing { law, cluster } = &self.standing;
         law.overrules(&self.permit, cluster, || clock.now()).await;
+    }
+
+    /// Resolves when an operator stops the session or its agent.
+    pub(crate) async fn stopped(&self) -> Stop {
+        self.session.stopped().await
     }
 
     pub(crate) fn warnings(&self) -> &[String] {

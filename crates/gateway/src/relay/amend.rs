@@ -59,6 +59,8 @@ pub(crate) async fn desk(mut pass: Pass, desk: &Desk, law: &Law, cluster: &Clust
                 caller: pass.caller(),
                 roles,
                 cluster: known,
+                law,
+                request: pass.audit_id(),
             },
             pass.action(),
         )

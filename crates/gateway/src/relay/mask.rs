@@ -132,6 +132,8 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
             | Cut::SessionEnded
             | Cut::AgentEnded
             | Cut::LawChanged
+            | Cut::Suspended
+            | Cut::Stopped
             | Cut::Drained
             | Cut::Stalled
             | Cut::Broken),

@@ -1,7 +1,8 @@
 //! In: a [`Refusal`]. Out: a Kubernetes `Status` that kubectl prints and client-go understands.
 //!
 //! The only file that knows status codes and message texts of refusals. What kubectl makes of each code was measured: 403 with a reason is
-//! printed with that reason and not retried; 429 and 503 with `Retry-After` are retried ten times in silence; 422 hides the message if there are causes.
+//! printed with that reason and not retried; 429 and 503 with `Retry-After` are retried ten times in silence (which suits an agent's limits, as it
+//! suits APF, and nothing else); 422 hides the message if there are causes.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -39,6 +40,9 @@ pub enum Refusal {
     Fault,
 }
 
+/// Seconds; as the API server says it (apiserver `pkg/server/filters/maxinflight.go`, retryAfter).
+const RETRY_AFTER: u64 = 1;
+
 impl Refusal {
     /// Status code and reason, as recorded and as sent.
     pub(crate) fn code(&self) -> (StatusCode, &str) {
@@ -62,7 +66,10 @@ impl Refusal {
                     StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY),
                     reason_of(status),
                 ),
+                DenialReason::LimitReached => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
                 DenialReason::NotRecognized
+                | DenialReason::Suspended
+                | DenialReason::SessionEnded
                 | DenialReason::ScopeDenied
                 | DenialReason::SelfProtection
                 | DenialReason::PolicyDenied => {
@@ -139,6 +146,10 @@ impl Refusal {
 
     fn details(&self) -> Option<Value> {
         match self {
+            // apimachinery `pkg/api/errors`, NewTooManyRequests.
+            Refusal::NotAllowed(denial) if self.is_worth_a_retry() => {
+                Some(json!({"causes": causes(&denial.causes), "retryAfterSeconds": RETRY_AFTER}))
+            }
             Refusal::NotAllowed(denial) => Some(json!({"causes": causes(&denial.causes)})),
             Refusal::NotApproved(question) => Some(json!({"causes": causes(&question.causes)})),
             Refusal::NotUnderstood(_)
@@ -150,6 +161,17 @@ impl Refusal {
             | Refusal::NotReached { .. }
             | Refusal::Fault => None,
         }
+    }
+
+    /// Whether the very same request may pass a moment later, with nobody doing anything.
+    fn is_worth_a_retry(&self) -> bool {
+        matches!(
+            self,
+            Refusal::NotAllowed(Denial {
+                reason: DenialReason::LimitReached,
+                ..
+            })
+        )
     }
 
     /// The whole answer. `audit_id` is missing only where no entry could be made.
@@ -173,6 +195,9 @@ impl Refusal {
         );
         if let Some(id) = audit_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("audit-id", id);
+        }
+        if self.is_worth_a_retry() {
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
         }
         if code == StatusCode::UNAUTHORIZED {
             headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

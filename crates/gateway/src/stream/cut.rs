@@ -14,6 +14,10 @@ pub(crate) enum Cut {
     AgentEnded,
     /// A law came into force that would not let it begin.
     LawChanged,
+    /// An operator has suspended the caller's agent.
+    Suspended,
+    /// An operator has ended the caller's session.
+    Stopped,
     /// The gateway is shutting down; another replica will answer.
     Drained,
     /// The client took nothing for a minute.
@@ -31,6 +35,8 @@ impl Cut {
             Cut::SessionEnded => "SessionEnded",
             Cut::AgentEnded => "AgentEnded",
             Cut::LawChanged => "LawChanged",
+            Cut::Suspended => "AgentSuspended",
+            Cut::Stopped => "SessionStopped",
             Cut::Drained => "Drained",
             Cut::Stalled => "Stalled",
             Cut::Unmaskable => "Unmaskable",
@@ -64,6 +70,16 @@ impl Cut {
                 "Expired",
                 "the policies, agents or issuers of this gateway have changed, and this watch is to be judged anew; watch anew",
             ),
+            Cut::Suspended => (
+                403,
+                "Forbidden",
+                "an operator has suspended the agent of this watch; do not retry, ask one of its owners",
+            ),
+            Cut::Stopped => (
+                403,
+                "Forbidden",
+                "an operator has ended the session of this watch; do not retry, ask whoever you work for",
+            ),
             Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => return None,
         };
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason, "message": message});
@@ -73,7 +89,13 @@ impl Cut {
     /// Whether the body may end as if it were complete. Watches and logs have no end of their own, so a clean one misleads nobody.
     pub(crate) fn ends_clean(self) -> bool {
         match self {
-            Cut::TokenEnded | Cut::SessionEnded | Cut::AgentEnded | Cut::LawChanged | Cut::Drained => true,
+            Cut::TokenEnded
+            | Cut::SessionEnded
+            | Cut::AgentEnded
+            | Cut::LawChanged
+            | Cut::Suspended
+            | Cut::Stopped
+            | Cut::Drained => true,
             Cut::Stalled | Cut::Unmaskable | Cut::Broken => false,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mantlet_core::action::{Target, Verb};
 use mantlet_core::time::{Clock, Timestamp};
+use mantlet_store::Stop;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::cut::Cut;
@@ -96,6 +97,10 @@ pub(crate) async fn ended(pass: &Pass, clock: &dyn Clock, tasks: &Tasks) -> Cut 
     tokio::select! {
         () = until(clock, at) => why,
         () = pass.overruled(clock) => Cut::LawChanged,
+        stop = pass.stopped() => match stop {
+            Stop::Suspended => Cut::Suspended,
+            Stop::Ended => Cut::Stopped,
+        },
         () = tasks.closing() => Cut::Drained,
     }
 }
