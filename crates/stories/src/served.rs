@@ -151,7 +151,8 @@ pub async fn page(telemetry: SocketAddr, path: &str) -> io::Result<String> {
     Ok(text)
 }
 
-fn program() -> PathBuf {
+/// The program `mantlet`.
+pub fn program() -> PathBuf {
     let named = std::env::var_os("MANTLET_BIN").map(PathBuf::from);
     let program = named.unwrap_or_else(|| {
         // target/PROFILE/deps/stories-HASH

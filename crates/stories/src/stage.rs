@@ -14,7 +14,7 @@ use mantlet::dev::issuer::{DevIssuer, Identity};
 use mantlet_core::identity::Population;
 use mantlet_core::time::Timestamp;
 use mantlet_gateway::tasks::Tasks;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Bed;
 
@@ -33,7 +33,12 @@ pub struct Plan {
     pub uid: Option<String>,
     pub address: SocketAddr,
     pub telemetry: SocketAddr,
+    /// The cluster's own issuer of ServiceAccount tokens, if they are to be accepted.
+    pub cluster_issuer: Option<String>,
 }
+
+/// The group of people who hold the role operator.
+pub const OPERATORS: &str = "operators";
 
 /// Everything on disk that a gateway starts from, and the keys that sign tokens for it.
 #[derive(Debug)]
@@ -63,6 +68,7 @@ impl Plan {
             uid: None,
             address: any,
             telemetry: any,
+            cluster_issuer: None,
         }
     }
 }
@@ -93,6 +99,10 @@ impl Stage {
         let mut files = vec![("story.yaml", policies.as_str())];
         files.extend(plan.guardrails.then_some(("guardrails.yaml", mantlet::dev::GUARDRAILS)));
         let config = scene.write(&files).expect("files");
+        rewrite(&config, |written| {
+            let operator = json!({"role": "operator", "group": OPERATORS, "issuer": issuers.people.url(), "clusters": ["*"]});
+            push(&mut written["authorization"]["roles"], operator);
+        });
         let mint = |name| DevIssuer::load(home.dir(), name).expect("an issuer");
         Self {
             people: mint("people"),
@@ -143,6 +153,18 @@ impl Stage {
         std::fs::write(&path, config.to_string()).expect("a kubeconfig");
         path
     }
+}
+
+/// Changes a file that the scene wrote.
+fn rewrite(file: &Path, change: impl FnOnce(&mut Value)) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let mut written: Value = serde_saphyr::from_str(&text).expect("YAML");
+    change(&mut written);
+    std::fs::write(file, written.to_string()).expect("JSON is YAML");
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().expect("a list").push(item);
 }
 
 /// The bed's kubeconfig with another address in it.

@@ -200,7 +200,7 @@ async fn events(index: &Index) -> Vec<SessionEvent> {
     }
 }
 
-pub(crate) fn real_now() -> Timestamp {
+pub fn real_now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970");

@@ -249,6 +249,11 @@ impl Stream {
         first.expect("in time").expect("its first bytes come");
     }
 
+    /// The client goes away.
+    pub(crate) fn leave(self) {
+        self.reading.abort();
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.reading.is_finished()
     }
@@ -277,7 +282,7 @@ async fn dial(world: &World, who: &str) -> Wire {
 }
 
 /// A pod that says something every second.
-async fn talk(room: &Room) {
+pub(crate) async fn talk(room: &Room) {
     let namespace = &room.namespace;
     room.bare(&format!(
         "kubectl -n {namespace} run talker --image=mantlet.test/busybox:1 --image-pull-policy=Never --restart=Never -- sh -c 'while true; do echo talking; sleep 1; done' \

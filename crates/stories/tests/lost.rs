@@ -156,6 +156,7 @@ impl Book {
                 }
                 Record::SessionStarted(_)
                 | Record::SessionEnded(_)
+                | Record::AgentSuspended(_)
                 | Record::Refusals(_)
                 | Record::Checkpoint(_)
                 | Record::Truncated(_)

@@ -9,6 +9,7 @@
     reason = "all of it is tests"
 )]
 
+mod agents;
 mod around;
 mod bounded;
 mod bypass;

@@ -73,6 +73,7 @@ impl Gateway {
         let result = match args.command {
             SessionsCommand::List { output, cluster } => list(output, &cluster, &mut out).await,
             SessionsCommand::Show { name, output, cluster } => show(&name, output, &cluster, &mut out).await,
+            SessionsCommand::End { name, cluster } => end(&name, &cluster, &mut out).await,
         };
         (result, String::from_utf8(out).unwrap())
     }
