@@ -1,8 +1,8 @@
 //! `apiserver.config.k8s.io/v1` AuthenticationConfiguration: the file that users move here from their API server, unchanged.
 //!
-//! Written form: apiserver `pkg/apis/apiserver/v1/types.go`. Holds the part that Mantlet honors; fields that upstream knows and
-//! Mantlet does not honor yet are read as [`NotYet`], so that each can be refused by its name and all of them at once.
-//! What upstream does not know either is an unknown field. Meaning and checks: `core::identity::issuer`.
+//! Written form: apiserver `pkg/apis/apiserver/v1/types.go`. What upstream knows and Mantlet does not honor is read all the same, so that
+//! it can be refused by its name and all of it at once. What upstream does not know either is an unknown field.
+//! Meaning and checks: `core::identity::issuer` and `core::identity::mapping`.
 
 use std::fmt;
 
@@ -29,9 +29,9 @@ pub struct JwtAuthenticator {
     pub issuer: Issuer,
     pub claim_mappings: ClaimMappings,
     #[serde(default)]
-    pub claim_validation_rules: Option<NotYet>,
+    pub claim_validation_rules: Vec<ClaimValidationRule>,
     #[serde(default)]
-    pub user_validation_rules: Option<NotYet>,
+    pub user_validation_rules: Vec<UserValidationRule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -49,8 +49,9 @@ pub struct Issuer {
     /// `MatchAny`; required with more than one audience.
     #[serde(default)]
     pub audience_match_policy: Option<String>,
+    /// Of a cluster's own network; refused unless empty.
     #[serde(default)]
-    pub egress_selector_type: Option<NotYet>,
+    pub egress_selector_type: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -58,23 +59,54 @@ pub struct Issuer {
 pub struct ClaimMappings {
     pub username: PrefixedClaim,
     #[serde(default)]
-    pub groups: Option<PrefixedClaim>,
+    pub groups: PrefixedClaim,
     #[serde(default)]
-    pub uid: Option<NotYet>,
+    pub uid: ClaimOrExpression,
     #[serde(default)]
-    pub extra: Option<NotYet>,
+    pub extra: Vec<ExtraMapping>,
 }
 
-/// A name taken from a claim of the token: `prefix` + value. The prefix must be written, be it `""`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// A name taken from a claim of the token, `prefix` + value, where the prefix must be written, be it `""`; or what an expression makes of
+/// the claims.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PrefixedClaim {
-    #[serde(default)]
     pub claim: Option<String>,
-    #[serde(default)]
     pub prefix: Option<String>,
-    #[serde(default)]
-    pub expression: Option<NotYet>,
+    pub expression: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClaimOrExpression {
+    pub claim: Option<String>,
+    pub expression: Option<String>,
+}
+
+/// Further facts about somebody: `key` is lower case and begins with a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExtraMapping {
+    pub key: String,
+    pub value_expression: String,
+}
+
+/// Either a claim and the text that it must be, or an expression over `claims` and what to say where it is false.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClaimValidationRule {
+    pub claim: String,
+    pub required_value: String,
+    pub expression: String,
+    pub message: String,
+}
+
+/// An expression over `user`: what the mappings made of the claims.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UserValidationRule {
+    pub expression: String,
+    pub message: String,
 }
 
 /// A field that upstream has and that is refused here, whatever it holds: never ignored.
@@ -102,13 +134,16 @@ mod tests {
         let written: AuthenticationConfiguration = serde_json::from_str(
             r#"{"apiVersion":"apiserver.config.k8s.io/v1","kind":"AuthenticationConfiguration","anonymous":{"enabled":false},
                 "jwt":[{"issuer":{"url":"https://a","audiences":["b"]},"claimMappings":{"username":{"expression":"claims.sub"}},
-                        "claimValidationRules":[]}]}"#,
+                        "claimValidationRules":[{"claim":"hd","requiredValue":"x"}]}]}"#,
         )
         .unwrap();
         assert!(written.anonymous.is_some());
-        assert!(written.jwt[0].claim_validation_rules.is_some());
-        assert!(written.jwt[0].claim_mappings.username.expression.is_some());
-        assert!(written.jwt[0].user_validation_rules.is_none());
+        assert_eq!(written.jwt[0].claim_validation_rules[0].required_value, "x");
+        assert_eq!(
+            written.jwt[0].claim_mappings.username.expression.as_deref(),
+            Some("claims.sub")
+        );
+        assert!(written.jwt[0].user_validation_rules.is_empty());
     }
 
     #[test]

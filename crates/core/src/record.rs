@@ -4,6 +4,8 @@
 //! here from parts that are masked, public, or numbers. A form that was released is never changed but by adding optional fields:
 //! `crates/store/golden/` holds journals of every version, read for ever.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -148,11 +150,15 @@ pub struct Caller {
     pub impersonated: Impersonated,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Impersonated {
     pub user: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// As audit.k8s.io/v1 `ObjectReference`; empty strings are left out.
@@ -537,6 +543,8 @@ impl From<&identity::Caller> for Caller {
             impersonated: Impersonated {
                 user: impersonation.user,
                 groups: impersonation.groups,
+                uid: impersonation.uid,
+                extra: impersonation.extra,
             },
         }
         .cut()
@@ -553,10 +561,7 @@ impl From<&identity::Verified> for Caller {
             groups: verified.groups().to_vec(),
             population: verified.population(),
             agent: None,
-            impersonated: Impersonated {
-                user: String::new(),
-                groups: Vec::new(),
-            },
+            impersonated: Impersonated::default(),
         }
         .cut()
     }
@@ -662,6 +667,8 @@ impl Caller {
             impersonated: Impersonated {
                 user: cut(&self.impersonated.user, TEXT_LIMIT),
                 groups: cut_all(self.impersonated.groups),
+                uid: cut(&self.impersonated.uid, TEXT_LIMIT),
+                extra: cut_extra(self.impersonated.extra),
             },
             population: self.population,
         }
@@ -724,6 +731,11 @@ fn cut_all(texts: Vec<String>) -> Vec<String> {
         kept.push(format!("… {over} more"));
     }
     kept
+}
+
+fn cut_extra(extra: BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
+    let kept = extra.into_iter().take(LIST_LIMIT);
+    kept.map(|(key, values)| (cut(&key, TEXT_LIMIT), cut_all(values))).collect()
 }
 
 /// Kubernetes: a reason is "a one-word CamelCase" (apimachinery `pkg/apis/meta/v1/types.go`, `StatusReason`).

@@ -61,6 +61,23 @@ fn children(e: &IdedExpr) -> Vec<&IdedExpr> {
     }
 }
 
+/// Every `ROOT.FIELD` and `ROOT.?FIELD`, whatever a comprehension may have called ROOT.
+pub(crate) fn collect_fields<'e>(e: &'e IdedExpr, root: &str, fields: &mut BTreeSet<&'e str>) {
+    let is_root = |e: &IdedExpr| matches!(&e.expr, Expr::Ident(name) if name.strip_prefix('.').unwrap_or(name) == root);
+    match &e.expr {
+        Expr::Select(select) if is_root(&select.operand) => {
+            fields.insert(&select.field);
+        }
+        Expr::Call(call) if call.func_name == op::OPT_SELECT && call.args.first().is_some_and(is_root) => {
+            fields.extend(call.args.get(1).and_then(literal_text));
+        }
+        _ => {}
+    }
+    for child in children(e) {
+        collect_fields(child, root, fields);
+    }
+}
+
 fn entry(e: &EntryExpr) -> Vec<&IdedExpr> {
     match e {
         EntryExpr::StructField(field) => vec![&field.value],

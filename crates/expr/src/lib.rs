@@ -6,12 +6,13 @@
 //! sources over 4 KiB, trees deeper than 100); at run time, what costs too much ([`EvalFault::OverBudget`]).
 //! Deliberately not here: what an outcome or a fault means for a request. A caller must never take a fault for a pass.
 //!
-//! How it is fenced: `check` reads the parsed tree, `guard` rewrites it so that everything whose cost grows
+//! How it is fenced: `escape` spells fields out where a file may escape them, `check` reads the parsed tree, `guard` rewrites it so that everything whose cost grows
 //! with the data first pays into a `meter`, `functions` replaces the library functions that cannot be paid for
 //! beforehand, `json` binds JSON without copying it.
 
 mod program;
 mod bindings;
+mod escape;
 mod check;
 mod types;
 mod functions;

@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cel::parser::ParseErrors;
 
 use crate::bindings::Bindings;
-use crate::check::{check, depth};
+use crate::check::{check, collect_fields, depth};
+use crate::escape::unescape;
 use crate::functions::LIBRARY;
 use crate::guard::{Guarded, guard};
 use crate::outcome::{EvalFault, Outcome, evaluate};
@@ -29,6 +30,7 @@ pub struct Environment {
     name: &'static str,
     roots: BTreeSet<&'static str>,
     variables: Option<BTreeSet<String>>,
+    escaped: bool,
 }
 
 impl Environment {
@@ -38,7 +40,14 @@ impl Environment {
             name,
             roots: roots.iter().copied().collect(),
             variables: None,
+            escaped: false,
         }
+    }
+
+    /// Fields may be written as Kubernetes escapes names that are none in CEL: `claims.kubernetes__dot__io`.
+    pub fn with_escaped_fields(mut self) -> Environment {
+        self.escaped = true;
+        self
     }
 
     /// Adds `variables.NAME` for these names. Without this, `variables` among the roots allows any name.
@@ -147,6 +156,13 @@ impl Program {
         &self.roots
     }
 
+    /// The fields that the expression names of a root: every `ROOT.FIELD` and `ROOT.?FIELD` that it spells, not what it looks up with `[]`.
+    pub fn fields_of(&self, root: &str) -> BTreeSet<&str> {
+        let mut fields = BTreeSet::new();
+        collect_fields(&self.guarded.expression, root, &mut fields);
+        fields
+    }
+
     /// The `NAME`s of every `variables.NAME`: evaluate these first and bind them as one object `variables`.
     /// A variable that failed is left out of it, and naming it is a fault then.
     pub fn variables_named(&self) -> &BTreeSet<String> {
@@ -184,14 +200,18 @@ const FAILED: &str = "failed on this expression";
 
 fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec<Fault>> {
     let parsed = LIBRARY.compile(source).map_err(faults)?;
-    let levels = depth(parsed.expression());
+    let expression = match env.escaped {
+        true => unescape(parsed.expression().clone()),
+        false => parsed.expression().clone(),
+    };
+    let levels = depth(&expression);
     if levels > MAX_DEPTH {
         return Err(Fault::whole(format!(
             "nests {levels} levels deep, an expression may have {MAX_DEPTH}"
         )));
     }
-    let named = check(env, parsed.expression(), parsed.source_info(), wants)?;
-    let guarded = guard(parsed.expression().clone());
+    let named = check(env, &expression, parsed.source_info(), wants)?;
+    let guarded = guard(expression);
     Ok(Program {
         source: source.to_owned(),
         wants,

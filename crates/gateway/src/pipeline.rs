@@ -195,7 +195,7 @@ impl Gateway {
         let Refused { entry, why } = refused;
         let (code, reason) = why.code();
         let id = entry.id().clone();
-        tracing::info!(code = code.as_u16(), reason, audit_id = %id, why = why.to_log(), "refused");
+        tracing::info!(code = code.as_u16(), reason, check = why.check(), audit_id = %id, why = why.to_log(), "refused");
         let outcome = why.outcome();
         let warnings = entry.warnings().to_vec();
         entry.close(outcome);

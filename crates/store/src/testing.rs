@@ -102,7 +102,7 @@ pub(crate) fn caller(subject: &str) -> Caller {
         agent: Some(subject.to_owned()),
         impersonated: Impersonated {
             user: format!("system:serviceaccount:mantlet-agents:{subject}"),
-            groups: vec![],
+            ..Impersonated::default()
         },
     }
 }

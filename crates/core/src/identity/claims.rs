@@ -2,14 +2,14 @@
 //!
 //! In: the bytes of a header or payload. Out: an object ([`object`]), names for Kubernetes ([`username`], [`groups`]).
 //! Refuses: a member that occurs twice at any depth, a name that is empty, that Kubernetes keeps for itself, or that a header could change.
-//! Does not check signatures, and does not know who issued the claims but by [`Issuer`]'s mappings.
+//! Does not check signatures, and does not know who issued the claims but by the mappings that it is given.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::issuer::{Issuer, NameClaim};
+use super::mapping::NameClaim;
 use super::token::{NameProblem, TokenFault};
 
 /// Reads one object. RFC 7519 §4 allows a reader to reject duplicate claim names; two parsers that disagree on the one
@@ -107,8 +107,7 @@ pub(crate) fn text<'a>(claims: &'a Map<String, Value>, claim: &str) -> Result<&'
 }
 
 /// The user name, as upstream's `getUsername` (apiserver `plugin/pkg/authenticator/token/oidc/oidc.go`).
-pub(crate) fn username(claims: &Map<String, Value>, issuer: &Issuer) -> Result<String, TokenFault> {
-    let mapping = &issuer.username;
+pub(crate) fn username(claims: &Map<String, Value>, mapping: &NameClaim) -> Result<String, TokenFault> {
     let value = text(claims, &mapping.claim)?;
     if mapping.claim == "email" {
         check_email_verified(claims)?;
@@ -125,10 +124,7 @@ fn check_email_verified(claims: &Map<String, Value>) -> Result<(), TokenFault> {
 }
 
 /// One text or a list of texts; no claim, no groups.
-pub(crate) fn groups(claims: &Map<String, Value>, issuer: &Issuer) -> Result<Vec<String>, TokenFault> {
-    let Some(mapping) = &issuer.groups else {
-        return Ok(Vec::new());
-    };
+pub(crate) fn groups(claims: &Map<String, Value>, mapping: &NameClaim) -> Result<Vec<String>, TokenFault> {
     check_not_distributed(claims, &mapping.claim)?;
     match claims.get(&mapping.claim) {
         None | Some(Value::Null) => Ok(Vec::new()),
@@ -156,21 +152,27 @@ fn check_not_distributed(claims: &Map<String, Value>, claim: &str) -> Result<(),
 
 /// A name as it will stand in an `Impersonate-User` or `Impersonate-Group` header.
 fn name(mapping: &NameClaim, value: &str) -> Result<String, TokenFault> {
-    let name = format!("{}{value}", mapping.prefix);
-    let problem = if value.is_empty() {
-        NameProblem::Empty
+    match check_name(&mapping.prefix, value) {
+        Ok(()) => Ok(format!("{}{value}", mapping.prefix)),
+        Err(problem) => Err(TokenFault::Name {
+            claim: mapping.claim.clone(),
+            problem,
+        }),
+    }
+}
+
+pub(crate) fn check_name(prefix: &str, value: &str) -> Result<(), NameProblem> {
+    let name = format!("{prefix}{value}");
+    if value.is_empty() {
+        Err(NameProblem::Empty)
     } else if value.starts_with("system:") || name.starts_with("system:") {
-        NameProblem::Reserved
+        Err(NameProblem::Reserved)
     } else if name.chars().any(is_unprintable) || value.trim() != value || name.trim() != name {
         // Go's net/http trims header values, so that ` system:masters` would arrive without its space.
-        NameProblem::Unprintable
+        Err(NameProblem::Unprintable)
     } else {
-        return Ok(name);
-    };
-    Err(TokenFault::Name {
-        claim: mapping.claim.clone(),
-        problem,
-    })
+        Ok(())
+    }
 }
 
 /// Characters that change a header, a log line or the order in which text is shown.

@@ -7,11 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use mantlet_api::authentication::{
-    API_VERSION, AuthenticationConfiguration, ClaimMappings, JwtAuthenticator, KIND, NotYet, PrefixedClaim,
-};
+use mantlet_api::authentication::{API_VERSION, AuthenticationConfiguration, JwtAuthenticator, KIND};
 
 use super::Population;
+use super::mapping::Mapping;
 
 /// Upstream takes 64 authenticators at most.
 const MOST_ISSUERS: usize = 64;
@@ -33,16 +32,8 @@ pub struct Issuer {
     discovery_url: String,
     certificate_authority: Option<String>,
     pub(crate) audiences: Vec<String>,
-    pub(crate) username: NameClaim,
-    pub(crate) groups: Option<NameClaim>,
+    pub(crate) mapping: Mapping,
     pub(crate) population: Population,
-}
-
-/// A claim and what is put before its value to make a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameClaim {
-    pub(crate) claim: String,
-    pub(crate) prefix: String,
 }
 
 /// What is wrong with one field of either file. `path` counts from the root of its file (`jwt[0].issuer.url`).
@@ -120,7 +111,10 @@ fn check_envelope(written: &AuthenticationConfiguration, faults: &mut Vec<Fault>
             &format!("write `kind: {KIND}`"),
         ));
     }
-    not_yet(written.anonymous, "anonymous", faults);
+    if written.anonymous.is_some() {
+        let hint = "remove the field; nobody comes in here without a token, whatever it says";
+        faults.push(fault("anonymous", "`anonymous` is not supported".into(), hint));
+    }
     if written.jwt.is_empty() {
         faults.push(fault(
             "jwt",
@@ -192,25 +186,15 @@ fn resolve_one(
     faults: &mut Vec<Fault>,
 ) -> Option<Issuer> {
     let before = faults.len();
-    not_yet(
-        jwt.claim_validation_rules,
-        &format!("{path}.claimValidationRules"),
-        faults,
-    );
-    not_yet(
-        jwt.user_validation_rules,
-        &format!("{path}.userValidationRules"),
-        faults,
-    );
-    not_yet(
-        jwt.issuer.egress_selector_type,
-        &format!("{path}.issuer.egressSelectorType"),
-        faults,
-    );
+    if jwt.issuer.egress_selector_type.as_deref().is_some_and(|egress| !egress.is_empty()) {
+        let message = "`egressSelectorType` is not supported: it is a way through an API server's own network";
+        let hint = "remove the field, and let the gateway reach the issuer";
+        faults.push(fault(&format!("{path}.issuer.egressSelectorType"), message.into(), hint));
+    }
     check_urls(jwt, path, faults);
     check_audiences(jwt, path, faults);
     let population = population(&jwt.issuer.url, populations, path, faults);
-    let (username, groups) = mappings(&jwt.claim_mappings, &format!("{path}.claimMappings"), faults);
+    let mapping = Mapping::resolve(jwt, path, faults);
     if faults.len() > before {
         return None;
     }
@@ -219,8 +203,7 @@ fn resolve_one(
         discovery_url: discovery_url(jwt),
         certificate_authority: jwt.issuer.certificate_authority.clone(),
         audiences: jwt.issuer.audiences.clone(),
-        username: username?,
-        groups,
+        mapping: mapping?,
         population: population?,
     })
 }
@@ -268,7 +251,7 @@ fn check_urls(jwt: &JwtAuthenticator, path: &str, faults: &mut Vec<Fault>) {
     };
     let problem = match check_url(discovery) {
         Err(why) => why,
-        Ok(()) if *discovery == jwt.issuer.url => "is the issuer's own URL",
+        Ok(()) if discovery.trim_end_matches('/') == jwt.issuer.url.trim_end_matches('/') => "is the issuer's own URL",
         Ok(()) => return,
     };
     let message = format!("`{discovery}` {problem}");
@@ -346,84 +329,7 @@ fn is_of_a_cluster(audience: &str) -> bool {
     CLUSTER_AUDIENCES.contains(&host) || host.starts_with("kubernetes.default.svc.")
 }
 
-fn mappings(written: &ClaimMappings, path: &str, faults: &mut Vec<Fault>) -> (Option<NameClaim>, Option<NameClaim>) {
-    not_yet(written.uid, &format!("{path}.uid"), faults);
-    not_yet(written.extra, &format!("{path}.extra"), faults);
-    let username = name_claim(&written.username, &format!("{path}.username"), faults);
-    if username.is_none() && written.username.expression.is_none() && written.username.claim.is_none() {
-        let hint = "write `claim: sub` and `prefix: \"\"`";
-        faults.push(fault(&format!("{path}.username.claim"), "is required".into(), hint));
-    }
-    let groups = written
-        .groups
-        .as_ref()
-        .and_then(|groups| name_claim(groups, &format!("{path}.groups"), faults));
-    (username, groups)
-}
-
-fn name_claim(written: &PrefixedClaim, path: &str, faults: &mut Vec<Fault>) -> Option<NameClaim> {
-    not_yet(written.expression, &format!("{path}.expression"), faults);
-    match (
-        written.claim.as_deref().filter(|claim| !claim.is_empty()),
-        &written.prefix,
-    ) {
-        (Some(claim), Some(prefix)) => {
-            check_prefix(prefix, &format!("{path}.prefix"), faults);
-            Some(NameClaim {
-                claim: claim.to_owned(),
-                prefix: prefix.to_owned(),
-            })
-        }
-        (Some(_), None) => {
-            let hint = "write `prefix: \"\"` if names are to be taken as they are";
-            faults.push(fault(
-                &format!("{path}.prefix"),
-                "is required with a claim".into(),
-                hint,
-            ));
-            None
-        }
-        (None, Some(_)) => {
-            let hint = "name the claim that the prefix is for";
-            faults.push(fault(
-                &format!("{path}.claim"),
-                "is required with a prefix".into(),
-                hint,
-            ));
-            None
-        }
-        (None, None) => None,
-    }
-}
-
-/// A prefix that no name could pass with would lock everybody out, so it is said at load.
-fn check_prefix(prefix: &str, path: &str, faults: &mut Vec<Fault>) {
-    if prefix.starts_with("system:") {
-        let message = format!("`{prefix}` would make names that belong to Kubernetes itself");
-        faults.push(fault(path, message, "use another prefix, such as `oidc:`"));
-    } else if prefix.starts_with(char::is_whitespace) || prefix.chars().any(super::claims::is_unprintable) {
-        let message = "begins with a space or holds characters that cannot be seen".to_owned();
-        faults.push(fault(
-            path,
-            message,
-            "use a prefix of plain characters, such as `oidc:`",
-        ));
-    }
-}
-
-fn not_yet(field: Option<NotYet>, path: &str, faults: &mut Vec<Fault>) {
-    if field.is_some() {
-        let name = path.rsplit('.').next().unwrap_or(path);
-        let message = format!("`{name}` is not supported yet");
-        faults.push(fault(
-            path,
-            message,
-            "remove the field; Mantlet refuses what it would have to ignore",
-        ));
-    }
-}
-
-fn fault(path: &str, message: String, hint: &str) -> Fault {
+pub(super) fn fault(path: &str, message: String, hint: &str) -> Fault {
     Fault {
         file: File::Authentication,
         path: path.to_owned(),
@@ -471,13 +377,8 @@ mod tests {
             "https://issuer.example/.well-known/openid-configuration"
         );
         assert_eq!(issuers[0].population(), Population::People);
-        assert_eq!(
-            issuers[0].username,
-            NameClaim {
-                claim: "sub".into(),
-                prefix: "oidc:".into()
-            }
-        );
+        let username = issuers[0].mapping.username_claim().unwrap();
+        assert_eq!((username.claim.as_str(), username.prefix.as_str()), ("sub", "oidc:"));
     }
 
     #[test]
@@ -492,30 +393,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_yet_is_named_all_at_once() {
-        let mut written = file(
-            json!({"url": "https://issuer.example/", "audiences": ["mantlet"], "egressSelectorType": "controlplane"}),
-            json!({"username": {"expression": "claims.sub"}, "groups": {"expression": "claims.g"},
-                   "uid": {"claim": "sub"}, "extra": []}),
-        );
+    fn what_cannot_be_honored_is_named_all_at_once() {
+        let mut written = plain();
         written["anonymous"] = json!({"enabled": false});
-        written["jwt"][0]["claimValidationRules"] = json!([{"claim": "hd", "requiredValue": "x"}]);
-        written["jwt"][0]["userValidationRules"] = json!([]);
-        let found = faults(written, &people());
-        let expected = [
-            "anonymous",
-            "jwt[0].claimValidationRules",
-            "jwt[0].userValidationRules",
-            "jwt[0].issuer.egressSelectorType",
-            "jwt[0].claimMappings.uid",
-            "jwt[0].claimMappings.extra",
-            "jwt[0].claimMappings.username.expression",
-            "jwt[0].claimMappings.groups.expression",
-        ];
-        let expected: Vec<_> = expected
-            .map(|path| format!("{path}: `{}` is not supported yet", path.rsplit('.').next().unwrap()))
-            .into();
-        assert_eq!(found, expected);
+        written["jwt"][0]["issuer"]["egressSelectorType"] = json!("controlplane");
+        assert_eq!(
+            faults(written.clone(), &people()),
+            [
+                "anonymous: `anonymous` is not supported",
+                "jwt[0].issuer.egressSelectorType: `egressSelectorType` is not supported: it is a way through an API server's own network",
+            ]
+        );
+        written["jwt"][0]["issuer"]["egressSelectorType"] = json!("");
+        written.as_object_mut().unwrap().remove("anonymous");
+        assert_eq!(faults(written, &people()), [""; 0]);
     }
 
     #[test]

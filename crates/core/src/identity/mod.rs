@@ -1,5 +1,6 @@
 //! Who is calling: a token that was verified, and the caller that the law recognizes in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,6 +11,8 @@ use crate::time::Timestamp;
 pub mod issuer;
 pub mod keys;
 pub mod claims;
+mod expression;
+mod mapping;
 pub mod token;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,9 @@ pub struct Verified {
     pub(crate) population: Population,
     pub(crate) username: String,
     pub(crate) groups: Vec<String>,
+    /// Empty: none.
+    pub(crate) uid: String,
+    pub(crate) extra: BTreeMap<String, Vec<String>>,
     pub(crate) claims: Value,
     pub(crate) expires: Timestamp,
 }
@@ -70,7 +76,11 @@ impl NamedByCluster {
             .map(Vec::as_slice)
             .unwrap_or_default();
         let groups = groups.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
-        Some(Self(Impersonation { user, groups }))
+        Some(Self(Impersonation {
+            user,
+            groups,
+            ..Impersonation::default()
+        }))
     }
 
     pub fn names(&self) -> &Impersonation {
@@ -78,11 +88,15 @@ impl NamedByCluster {
     }
 }
 
-/// The names under which the cluster sees a caller. Never empty, never `system:` from a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The names under which the cluster sees a caller. `user` is never empty, no name begins with `system:` by a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Impersonation {
     pub user: String,
     pub groups: Vec<String>,
+    /// Empty: none.
+    pub uid: String,
+    /// Keys are lower case, and none is Kubernetes' or Mantlet's own.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Verified {
@@ -104,6 +118,15 @@ impl Verified {
 
     pub fn groups(&self) -> &[String] {
         &self.groups
+    }
+
+    /// What the issuer's mapping makes of the claims; empty without one.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    pub fn extra(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.extra
     }
 
     pub fn claims(&self) -> &Value {
@@ -128,17 +151,19 @@ impl Caller {
         &self.session_key
     }
 
-    /// An agent acts as its own service account, a person as the mapped names.
+    /// An agent acts as its own service account and as nothing else of its token, a person as what the mapping makes of theirs.
     pub fn impersonation(&self) -> Impersonation {
         match (&self.agent, &self.stand_in) {
             (Some(agent), _) => Impersonation {
                 user: agent.upstream_username(),
-                groups: Vec::new(),
+                ..Impersonation::default()
             },
             (None, Some(named)) => named.clone(),
             (None, None) => Impersonation {
                 user: self.verified.username.clone(),
                 groups: self.verified.groups.clone(),
+                uid: self.verified.uid.clone(),
+                extra: self.verified.extra.clone(),
             },
         }
     }

@@ -78,7 +78,13 @@ pub enum TokenFault {
     EmailNotVerified,
     #[error("claim `{0}` is distributed, its value lies elsewhere")]
     Distributed(String),
-    #[error("claim `{claim}` gives a name that {}", problem.text())]
+    #[error("claim `{0}` has another value than the one required")]
+    Required(String),
+    #[error("`{path}` does not hold: {message:?}")]
+    Rule { path: String, message: String },
+    #[error("`{path}` cannot be evaluated: {why}")]
+    Unclear { path: String, why: String },
+    #[error("`{claim}` gives a name that {}", problem.text())]
     Name { claim: String, problem: NameProblem },
 }
 
@@ -295,7 +301,8 @@ fn check_signature(parts: &Parts<'_>, header: &Header, issuer: &Issuer, keys: Ke
         Signature::Bad => Err(TokenFault::Signature { issuer }),
         Signature::UnknownKey => Err(TokenFault::UnknownKey {
             issuer,
-            kid: header.kid.clone(),
+            // Faults are remembered for a while, so they keep no more of a token than they show.
+            kid: header.kid.as_ref().map(|kid| kid.chars().take(QUOTED).collect()),
         }),
     }
 }
@@ -314,12 +321,15 @@ fn mint(claims: Map<String, Value>, issuer: &Issuer, expires: Timestamp) -> Resu
             problem,
         });
     }
+    let mapped = issuer.mapping.apply(&claims)?;
     Ok(Verified {
         issuer: issuer.url.clone(),
         subject,
         population: issuer.population,
-        username: claims::username(&claims, issuer)?,
-        groups: claims::groups(&claims, issuer)?,
+        username: mapped.username,
+        groups: mapped.groups,
+        uid: mapped.uid,
+        extra: mapped.extra,
         claims: Value::Object(claims),
         expires,
     })
@@ -346,7 +356,36 @@ impl TokenFault {
             }
             Self::EmailNotVerified => "the token's email address is not verified",
             Self::Distributed(_) => "the token does not hold its groups itself, which is not supported",
+            Self::Required(_) | Self::Rule { .. } | Self::Unclear { .. } => {
+                "the token does not meet the rules for signing in here; ask the gateway's operator"
+            }
             Self::Name { .. } => "the token gives a user or group name that is not accepted here",
+        }
+    }
+
+    /// Which check it was, in one word that never changes: a field of the log, to count and to search by.
+    pub fn check(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "size",
+            Self::Malformed(_) => "form",
+            Self::Duplicate(_) => "duplicate",
+            Self::Header(_) => "header",
+            Self::Algorithm(_) => "algorithm",
+            Self::OtherPurpose(_) => "type",
+            Self::UnknownIssuer(_) => "issuer",
+            Self::Audience { .. } => "audience",
+            Self::Missing(_) | Self::WrongType(_) => "claim",
+            Self::Expired(_) => "expiry",
+            Self::NotYetValid(_) => "not-before",
+            Self::IssuedInFuture(_) => "issued-at",
+            Self::KeysUnavailable { .. } => "keys",
+            Self::UnknownKey { .. } => "key",
+            Self::Signature { .. } => "signature",
+            Self::EmailNotVerified => "email",
+            Self::Distributed(_) => "distributed",
+            Self::Required(_) | Self::Rule { .. } => "rule",
+            Self::Unclear { .. } => "expression",
+            Self::Name { .. } => "name",
         }
     }
 
@@ -366,7 +405,10 @@ impl TokenFault {
             | Self::NotYetValid(_)
             | Self::IssuedInFuture(_)
             | Self::UnknownKey { .. }
-            | Self::Signature { .. } => Blame::Token,
+            | Self::Signature { .. }
+            | Self::Required(_)
+            | Self::Rule { .. }
+            | Self::Unclear { .. } => Blame::Token,
             Self::EmailNotVerified | Self::Distributed(_) | Self::Name { .. } => Blame::Name,
             Self::KeysUnavailable { .. } => Blame::Issuer,
         }
@@ -385,9 +427,11 @@ impl NameProblem {
 
 /// Text from a token, for a log line: escaped, and not more of it than helps.
 fn quoted(text: &str) -> String {
-    let cut: String = text.chars().take(100).collect();
+    let cut: String = text.chars().take(QUOTED).collect();
     format!("{cut:?}")
 }
+
+const QUOTED: usize = 100;
 
 /// Signs and verifies once. What the cryptography of a binary can do depends on features that any crate in it may turn on; better to
 /// learn that at the start than at the first request.

@@ -397,6 +397,8 @@ fn verified(who: &Who) -> Verified {
             who.username.clone()
         },
         groups: who.groups.clone(),
+        uid: String::new(),
+        extra: BTreeMap::new(),
         claims: who.claims.clone(),
         expires: Timestamp::from_seconds(i64::from(u32::MAX)),
     }

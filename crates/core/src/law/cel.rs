@@ -176,6 +176,8 @@ impl Identity {
         let user = json!({
             "username": verified.username(),
             "groups": verified.groups(),
+            "uid": verified.uid(),
+            "extra": verified.extra(),
             "issuer": verified.issuer(),
             "subject": verified.subject(),
         });

@@ -80,6 +80,17 @@ impl SignInFault {
         }
     }
 
+    /// Which check it was, in one word: a field of the log.
+    pub fn check(&self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Several => "several",
+            Self::NotBearer => "scheme",
+            Self::InSubprotocol => "subprotocol",
+            Self::Token(fault) => fault.check(),
+        }
+    }
+
     pub fn blame(&self) -> Blame {
         match self {
             Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol => Blame::Token,

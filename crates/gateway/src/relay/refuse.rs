@@ -144,6 +144,22 @@ impl Refusal {
         }
     }
 
+    /// Which check a credential failed.
+    pub(crate) fn check(&self) -> Option<&'static str> {
+        match self {
+            Refusal::NotSignedIn(fault) => Some(fault.check()),
+            Refusal::NotUnderstood(_)
+            | Refusal::NotAllowed(_)
+            | Refusal::NotApproved(_)
+            | Refusal::NotServed(_)
+            | Refusal::NotRecorded(_)
+            | Refusal::NotMasked(_)
+            | Refusal::NotAccepted
+            | Refusal::NotReached { .. }
+            | Refusal::Fault => None,
+        }
+    }
+
     fn details(&self) -> Option<Value> {
         match self {
             // apimachinery `pkg/api/errors`, NewTooManyRequests.

@@ -280,10 +280,33 @@ fn impersonate(
     for group in &who.groups {
         headers.append("impersonate-group", header(group)?);
     }
+    if !who.uid.is_empty() {
+        headers.insert("impersonate-uid", header(&who.uid)?);
+    }
+    for (key, values) in &who.extra {
+        let name = extra_name(key)?;
+        for value in values {
+            headers.append(&name, header(value)?);
+        }
+    }
+    // INVARIANT: after the claims of a token, in place of what they might have put there.
     if let Some(session) = session {
         headers.insert("impersonate-extra-mantlet.dev%2fsession", header(session)?);
     }
     Ok(())
+}
+
+/// Kubernetes: "the key must be percent-encoded" where it holds what cannot stand in a header's name (apiserver
+/// `authentication/request/headerrequest`, unescapeExtraKey). Everything but letters, digits, `-`, `.`, `_` and `~` is.
+fn extra_name(key: &str) -> Result<HeaderName, Unreached> {
+    let mut name = String::from("impersonate-extra-");
+    for byte in key.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => name.push(char::from(byte)),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    HeaderName::try_from(name).map_err(|_| Unreached::Unsent("a key of the caller's extra cannot be sent".into()))
 }
 
 fn header(text: &str) -> Result<HeaderValue, Unreached> {

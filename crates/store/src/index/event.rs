@@ -100,8 +100,9 @@ fn impersonated(caller: &Caller) -> Option<UserInfo> {
     let upstream = Some(&caller.impersonated).filter(|upstream| !upstream.user.is_empty())?;
     Some(UserInfo {
         username: upstream.user.clone(),
+        uid: upstream.uid.clone(),
         groups: upstream.groups.clone(),
-        ..UserInfo::default()
+        extra: upstream.extra.clone(),
     })
 }
 
