@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,8 +102,10 @@ func (r *Request) build(ctx context.Context, wanted []Binary, paths map[Binary]s
 	defer func() { _ = os.RemoveAll(fresh) }()
 	fmt.Fprintf(r.Progress, "building Kubernetes %s from Go modules (%s), once, about 10 minutes on 2 cores\n", version, list(wanted))
 	begin := time.Now()
-	if err := r.run(ctx, wanted, version, fresh); err != nil {
-		return err
+	for _, module := range byModule(wanted) {
+		if err := r.run(ctx, module, version, fresh); err != nil {
+			return err
+		}
 	}
 	for _, binary := range wanted {
 		if err := os.Rename(filepath.Join(fresh, string(binary)), paths[binary]); err != nil {
@@ -112,13 +116,32 @@ func (r *Request) build(ctx context.Context, wanted []Binary, paths map[Binary]s
 	return nil
 }
 
+// byModule sorts binaries by the module that builds them: one build for each, since the Go tool knows one module at a time.
+func byModule(wanted []Binary) [][]Binary {
+	groups := map[string][]Binary{}
+	for _, binary := range wanted {
+		groups[binary.module()] = append(groups[binary.module()], binary)
+	}
+	return slices.Collect(maps.Values(groups))
+}
+
+// run builds binaries of one module.
 func (r *Request) run(ctx context.Context, wanted []Binary, version, out string) error {
+	module := wanted[0].module()
+	out, err := filepath.Abs(out)
+	if err != nil {
+		return err
+	}
 	args := append([]string{"build", "-v", "-ldflags", linkFlags(version), "-o", out + "/"}, flags...)
 	for _, binary := range wanted {
-		args = append(args, "./cmd/"+string(binary))
+		folder, err := filepath.Rel(module, binary.command())
+		if err != nil {
+			return err
+		}
+		args = append(args, "./"+filepath.ToSlash(folder))
 	}
 	cmd := exec.Command("go", args...)
-	cmd.Dir = r.Source
+	cmd.Dir = filepath.Join(r.Source, module)
 	// Flags and workspaces of the user's own would be cold builds, or others than the key says.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	progress := newProgress(r.Progress)

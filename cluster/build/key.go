@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -24,21 +25,37 @@ const (
 	Oracle Binary = "oracle"
 	Schema Binary = "schema"
 	Pause  Binary = "pause"
+	IdP    Binary = "idp"
 )
 
 // All is every binary that is cached; bed itself is not, its builder is whoever runs it.
-var All = []Binary{Pause, Kube, Oracle, Schema}
+var All = []Binary{Pause, Kube, Oracle, Schema, IdP}
+
+// module is the folder of the go.mod that a binary is built by. One with requirements of its own must not give the others new keys.
+func (b Binary) module() string {
+	if b == IdP {
+		return "idp"
+	}
+	return "."
+}
+
+// command is the folder of its main package.
+func (b Binary) command() string {
+	if b == IdP {
+		return "idp"
+	}
+	return "cmd/" + string(b)
+}
 
 // folders are the packages of this module that a binary is made of. A change to the bed must not cost a new Kubernetes.
 func (b Binary) folders() []string {
-	command := "cmd/" + string(b)
 	switch b {
 	case Oracle:
-		return []string{command, "oracle"}
+		return []string{b.command(), "oracle"}
 	case Schema:
-		return []string{command, "schema"}
+		return []string{b.command(), "schema"}
 	default:
-		return []string{command}
+		return []string{b.command()}
 	}
 }
 
@@ -47,7 +64,7 @@ var flags = []string{"-trimpath", "-buildvcs=false"}
 
 // key names the binary by all that it is made from. An extracted copy of the sources gives the key of the checkout.
 func (b Binary) key(source string) (string, error) {
-	files := []string{"go.mod", "go.sum"}
+	files := []string{path.Join(b.module(), "go.mod"), path.Join(b.module(), "go.sum")}
 	for _, folder := range b.folders() {
 		found, err := sources(source, folder)
 		if err != nil {

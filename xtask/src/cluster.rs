@@ -42,6 +42,11 @@ pub(crate) fn oracle(places: &Places) -> Result<String, Fault> {
     built(places, "oracle")
 }
 
+/// The path of the OpenID Provider.
+pub(crate) fn idp(places: &Places) -> Result<String, Fault> {
+    built(places, "idp")
+}
+
 /// Vets and tests the Go module. The flags are those of its builds, so that what these compiled serves again.
 pub(crate) fn go_tests(places: &Places) -> Result<(), Fault> {
     let unformatted = process::output(Command::new("gofmt").args(["-l", "."]).current_dir(places.cluster()))?;
@@ -50,6 +55,8 @@ pub(crate) fn go_tests(places: &Places) -> Result<(), Fault> {
         return Err(hint(format!("not formatted: {files}"), "gofmt -w cluster"));
     }
     process::run(go(places, "vet").arg("-trimpath").args(LIGHT))?;
+    let idp = places.cluster().join("idp");
+    process::run(go(places, "vet").args(["-trimpath", "."]).current_dir(idp))?;
     process::run(
         go(places, "test")
             .args(["-trimpath", "-vet=off"])

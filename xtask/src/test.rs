@@ -49,12 +49,13 @@ pub(crate) fn with_cluster(
     // Stories start it as a process of its own. Both packages, so that the tests find the same features built.
     process::run(&mut places.cargo(["build", "-p", "mantlet", "-p", "mantlet-stories"]))?;
     let oracle = ("MANTLET_ORACLE", cluster::oracle(places)?);
+    let idp = ("MANTLET_IDP", cluster::idp(places)?);
     if std::env::var_os("MANTLET_TEST_KUBECONFIG").is_some() {
         println!("MANTLET_TEST_KUBECONFIG is set: no cluster is started");
-        return run(vec![oracle]);
+        return run(vec![oracle, idp]);
     }
     let bed = Bed::up(places)?;
-    let result = run(vec![oracle, ("MANTLET_BED", bed.endpoint.clone())]);
+    let result = run(vec![oracle, idp, ("MANTLET_BED", bed.endpoint.clone())]);
     bed.down().and(result)
 }
 

@@ -5,6 +5,7 @@
 //	bed down --dir DIR                           end the cluster in DIR
 //	bed status --dir DIR                         print its endpoint
 //	bed user --dir DIR NAME[/GROUP,GROUP]        write a kubeconfig for a user, print its path
+//	bed idp --dir DIR --users FILE [-- FLAGS]    a real OpenID Provider on loopback, its authority in DIR/ca.crt; see idp/main.go
 //
 // It imports nothing of Kubernetes, so that it is itself built in seconds.
 package main
@@ -18,16 +19,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"mantlet.dev/cluster/build"
+	"mantlet.dev/cluster/pki"
 	"mantlet.dev/cluster/supervisor"
 )
 
 var commands = map[string]func(args []string) error{
-	"build": buildAll, "up": up, "down": down, "status": status, "user": user,
+	"build": buildAll, "up": up, "down": down, "status": status, "user": user, "idp": idp,
 	supervisor.NodeInit: supervisor.RunNodeInit,
 }
 
@@ -35,7 +38,7 @@ func main() {
 	// What a node needs lies where the PATH of a plain user, or of a su, does not look.
 	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: bed build | up | down | status | user, each with --help")
+		fmt.Fprintln(os.Stderr, "usage: bed build | up | down | status | user | idp, each with --help")
 		os.Exit(2)
 	}
 	err := commands[os.Args[1]](os.Args[2:])
@@ -53,7 +56,7 @@ func buildAll(args []string) error {
 	if err != nil {
 		return err
 	}
-	only := flags.String("only", "", "binaries to build, by comma: kube, oracle, schema, pause (default: all)")
+	only := flags.String("only", "", "binaries to build, by comma: kube, oracle, schema, pause, idp (default: all)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -77,10 +80,10 @@ func binaries(only string) ([]build.Binary, error) {
 	var wanted []build.Binary
 	for name := range strings.SplitSeq(only, ",") {
 		switch binary := build.Binary(name); binary {
-		case build.Kube, build.Oracle, build.Schema, build.Pause:
+		case build.Kube, build.Oracle, build.Schema, build.Pause, build.IdP:
 			wanted = append(wanted, binary)
 		default:
-			return nil, fmt.Errorf("`%s` is none of kube, oracle, schema, pause", name)
+			return nil, fmt.Errorf("`%s` is none of kube, oracle, schema, pause, idp", name)
 		}
 	}
 	return wanted, nil
@@ -147,6 +150,56 @@ func user(args []string) error {
 	}
 	_, err = fmt.Println(path)
 	return err
+}
+
+// idp becomes the provider, with a certificate of an authority made for it.
+func idp(args []string) error {
+	flags := flag.NewFlagSet("bed idp", flag.ContinueOnError)
+	request, err := requestOf(flags)
+	if err != nil {
+		return err
+	}
+	dir := flags.String("dir", "", "folder for its certificates")
+	users := flags.String("users", "", "JSON file of the users")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *dir == "" {
+		return errors.New("no folder for its certificates\nhint: name one with --dir")
+	}
+	ctx, stop := untilEnded(false)
+	defer stop()
+	paths, err := request.Ensure(ctx, build.IdP)
+	if err != nil {
+		return err
+	}
+	cert, key, err := certify(*dir)
+	if err != nil {
+		return err
+	}
+	command := append([]string{paths[build.IdP], "--cert", cert, "--key", key, "--users", *users}, flags.Args()...)
+	return syscall.Exec(command[0], command, os.Environ())
+}
+
+// certify writes an authority and a certificate for loopback.
+func certify(dir string) (cert, key string, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", "", err
+	}
+	authority, err := pki.NewAuthority("mantlet-idp")
+	if err != nil {
+		return "", "", err
+	}
+	pair, err := authority.Server(pki.Subject{Name: "idp", Hosts: []string{"127.0.0.1", "::1", "localhost"}})
+	if err != nil {
+		return "", "", err
+	}
+	cert, key = filepath.Join(dir, "idp.crt"), filepath.Join(dir, "idp.key")
+	return cert, key, errors.Join(
+		os.WriteFile(filepath.Join(dir, "ca.crt"), authority.Cert, 0o644),
+		os.WriteFile(cert, pair.Cert, 0o644),
+		os.WriteFile(key, pair.Key, 0o600),
+	)
 }
 
 func dirOf(command string, args []string) (dir string, rest []string, err error) {

@@ -409,6 +409,139 @@ mod tests {
         assert_eq!(faults(written, &people()), [""; 0]);
     }
 
+    /// One table for everything that upstream's validation says of mappings and rules.
+    #[test]
+    fn refuses_mappings_and_rules_that_upstream_refuses() {
+        let email = "names `claims.email`, and no expression looks at `claims.email_verified`";
+        let plain_name = json!({"claim": "sub", "prefix": ""});
+        let cases = [
+            (
+                json!({"claimMappings": {"username": {"claim": "sub", "expression": "claims.sub"}}}),
+                vec!["claimMappings.username: has both `claim` and `expression`"],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.sub", "prefix": ""}}}),
+                vec!["claimMappings.username.prefix: cannot stand beside an expression, which makes the whole name"],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.sub +"}}}),
+                vec!["claimMappings.username.expression: "],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "user.username"}}}),
+                vec!["claimMappings.username.expression: `user` is not known in an expression over claims, which has `claims` (line 1, column 1)"],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "1 + 1"}}}),
+                vec!["claimMappings.username.expression: the result must be a string, this is an int (line 1, column 3)"],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.email"}}}),
+                vec![&*format!("claimMappings.username.expression: {email}")],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.?email.orValue(claims.sub)"},
+                    "groups": {"expression": "claims.email_verified ? ['a'] : ['b']"}}}),
+                vec![&*format!("claimMappings.username.expression: {email}")],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.email"}},
+                    "claimValidationRules": [{"expression": "claims.?email_verified.orValue(true) == true"}]}),
+                vec![],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.email"},
+                    "extra": [{"key": "example.com/v", "valueExpression": "string(claims.email_verified)"}]}}),
+                vec![],
+            ),
+            (
+                json!({"claimMappings": {"username": {"expression": "claims.email_verified ? claims.email : claims.sub"}}}),
+                vec![],
+            ),
+            (
+                json!({"claimMappings": {"username": plain_name, "uid": {"claim": "sub", "expression": "claims.sub"}}}),
+                vec!["claimMappings.uid: has both `claim` and `expression`"],
+            ),
+            (
+                json!({"claimMappings": {"username": plain_name, "extra": [
+                    {"key": "", "valueExpression": "claims.a"},
+                    {"key": "department", "valueExpression": "claims.a"},
+                    {"key": "Example.com/a", "valueExpression": "claims.a"},
+                    {"key": "example.com/A", "valueExpression": "claims.a"},
+                    {"key": "exa_mple.com/a", "valueExpression": "claims.a"},
+                    {"key": "example.com/a b", "valueExpression": "claims.a"},
+                    {"key": "k8s.io/a", "valueExpression": "claims.a"},
+                    {"key": "authentication.kubernetes.io/a", "valueExpression": "claims.a"},
+                    {"key": "mantlet.dev/session", "valueExpression": "claims.a"},
+                    {"key": "example.com/a"},
+                    {"key": "example.com/a", "valueExpression": "claims.b"},
+                    {"key": "notk8s.io/a", "valueExpression": "claims.a"},
+                ]}}),
+                vec![
+                    "claimMappings.extra[0].key: is required",
+                    "claimMappings.extra[1].key: `department` does not begin with a domain and a `/`",
+                    "claimMappings.extra[2].key: `Example.com/a` has upper case",
+                    "claimMappings.extra[3].key: `example.com/A` has upper case",
+                    "claimMappings.extra[4].key: `exa_mple.com` is no domain name",
+                    "claimMappings.extra[5].key: `a b` cannot stand in a path",
+                    "claimMappings.extra[6].key: `k8s.io/a` belongs to Kubernetes itself",
+                    "claimMappings.extra[7].key: `authentication.kubernetes.io/a` belongs to Kubernetes itself",
+                    "claimMappings.extra[8].key: `mantlet.dev/session` belongs to Mantlet itself",
+                    "claimMappings.extra[9].valueExpression: is required",
+                    "claimMappings.extra[10].key: `example.com/a` is listed twice",
+                ],
+            ),
+            (
+                json!({"claimMappings": {"username": plain_name}, "claimValidationRules": [
+                    {},
+                    {"claim": "hd", "requiredValue": "x", "expression": "true"},
+                    {"claim": "hd", "requiredValue": "x", "message": "no"},
+                    {"claim": "hd", "requiredValue": "y"},
+                    {"expression": "claims.a == 'b'", "requiredValue": "b"},
+                    {"expression": "claims.a == 'b'"},
+                    {"expression": "claims.a + 'b'"},
+                ]}),
+                vec![
+                    "claimValidationRules[0]: has neither `claim` nor `expression`",
+                    "claimValidationRules[1]: has both `claim` and `expression`",
+                    "claimValidationRules[2].message: belongs to an expression, and this rule names a claim",
+                    "claimValidationRules[3].claim: `hd` has a rule above",
+                    "claimValidationRules[4].requiredValue: belongs to a claim, and this rule is an expression",
+                    "claimValidationRules[5].expression: stands above already",
+                    "claimValidationRules[6].expression: the result must be a bool, this is a string (line 1, column 10)",
+                ],
+            ),
+            (
+                json!({"claimMappings": {"username": plain_name}, "userValidationRules": [
+                    {"message": "no rule"},
+                    {"expression": "user.name == 'a'"},
+                    {"expression": "claims.sub == 'a'"},
+                    {"expression": "user.uid != ''"},
+                    {"expression": "user.uid != ''", "message": "again"},
+                ]}),
+                vec![
+                    "userValidationRules[0].expression: is required",
+                    "userValidationRules[1].expression: `user` has no field `name`, it has `username`, `uid`, `groups` and `extra`",
+                    "userValidationRules[2].expression: `claims` is not known in a rule about the user, which has `user` (line 1, column 1)",
+                    "userValidationRules[4].expression: stands above already",
+                ],
+            ),
+        ];
+        for (fields, expected) in cases {
+            let mut written = plain();
+            for (name, value) in fields.as_object().unwrap() {
+                written["jwt"][0][name] = value.clone();
+            }
+            let found = faults(written, &people());
+            let matching = found.len() == expected.len()
+                && found.iter().zip(&expected).all(|(found, expected)| {
+                    let found = found.strip_prefix("jwt[0].").unwrap_or(found);
+                    found == *expected || expected.ends_with(": ") && found.starts_with(expected)
+                });
+            assert!(matching, "{fields:#}\nwanted {expected:#?}\nfound {found:#?}");
+        }
+    }
+
     #[test]
     fn audiences_of_an_api_server_are_refused() {
         for audience in [

@@ -38,9 +38,15 @@ impl World {
     }
 
     fn mapping(mappings: Value) -> Self {
+        Self::ruled(json!({"claimMappings": mappings}))
+    }
+
+    /// `fields` are those of the issuer's entry, beside `issuer` itself.
+    fn ruled(fields: Value) -> Self {
+        let mut jwt = fields;
+        jwt["issuer"] = json!({"url": ISSUER, "audiences": ["mantlet"]});
         let written = json!({
-            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
-            "jwt": [{"issuer": {"url": ISSUER, "audiences": ["mantlet"]}, "claimMappings": mappings}],
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [jwt],
         });
         let populations = [(ISSUER.to_owned(), Population::Agents)];
         let issuers = resolve(&serde_json::from_value(written).unwrap(), &populations).unwrap();
@@ -94,6 +100,15 @@ impl World {
     fn verify(&self, token: &str) -> Result<Verified, TokenFault> {
         self.verifier
             .verify(token, &|_| Keys::Known(self.keys.clone()), Timestamp::from_seconds(NOW))
+    }
+
+    /// What the mapping makes of the honest payload with these claims changed.
+    fn says(&self, claims: Value) -> Result<Verified, TokenFault> {
+        let mut payload = payload();
+        for (name, value) in claims.as_object().unwrap() {
+            payload[name] = value.clone();
+        }
+        self.verify(&self.sign(ES256, &payload.to_string()))
     }
 
     fn fault(&self, header: &str, payload: &str) -> TokenFault {
@@ -456,6 +471,213 @@ fn an_address_counts_unless_it_is_said_to_be_unverified() {
         world.fault(ES256, &payload().to_string()),
         TokenFault::Missing("email".into())
     );
+}
+
+#[test]
+fn expressions_make_names_uid_and_extra() {
+    let world = World::mapping(json!({
+        "username": {"expression": "'oidc:' + claims.sub + '@' + claims.?tenant.orValue('none')"},
+        "groups": {"expression": "claims.roles.map(r, 'role:' + r)"},
+        "uid": {"expression": "claims.kubernetes__dot__io.uid"},
+        "extra": [
+            {"key": "example.com/department", "valueExpression": "claims.?department.orValue('')"},
+            {"key": "example.com/teams", "valueExpression": "claims.teams"},
+        ],
+    }));
+    let claims = json!({"roles": ["dev", ""], "kubernetes.io": {"uid": "7f3a"}, "teams": ["shop", "", "web"], "tenant": "acme"});
+    let verified = world.says(claims).unwrap();
+    assert_eq!(verified.username(), "oidc:coder@acme");
+    assert_eq!(verified.groups(), ["role:dev", "role:"]);
+    assert_eq!(verified.uid(), "7f3a");
+    // An empty text is dropped, and so is a key without values.
+    assert_eq!(json!(verified.extra()), json!({"example.com/teams": ["shop", "web"]}));
+
+    let missing = world.says(json!({"roles": [], "teams": []})).unwrap_err();
+    assert_eq!(missing.blame(), Blame::Token);
+    assert_eq!(
+        missing.to_string(),
+        "`jwt[0].claimMappings.uid.expression` cannot be evaluated: no such key: `kubernetes.io`"
+    );
+}
+
+#[test]
+fn what_an_expression_gives_must_be_of_the_right_type() {
+    let world = World::mapping(json!({
+        "username": {"expression": "claims.name"}, "groups": {"expression": "claims.list"},
+    }));
+    let ok = |claims: Value| world.says(claims).map(|verified| verified.groups().to_vec());
+    assert_eq!(ok(json!({"name": "ada", "list": "one"})).unwrap(), ["one"]);
+    assert_eq!(ok(json!({"name": "ada", "list": null})).unwrap(), [""; 0]);
+    assert_eq!(ok(json!({"name": "ada", "list": ["a", "", "b"]})).unwrap(), ["a", "b"]);
+    for (claims, place, why) in [
+        (json!({"name": 7, "list": []}), "username", "the result must be string, it is double"),
+        (json!({"name": ["ada"], "list": []}), "username", "the result must be string, it is list"),
+        (json!({"list": []}), "username", "no such key: `name`"),
+        (
+            json!({"name": "ada", "list": [1]}),
+            "groups",
+            "the result is neither a string nor a list of strings",
+        ),
+        (
+            json!({"name": "ada", "list": {"a": "b"}}),
+            "groups",
+            "the result is neither a string nor a list of strings",
+        ),
+        (
+            json!({"name": "ada", "list": true}),
+            "groups",
+            "the result is neither a string nor a list of strings",
+        ),
+    ] {
+        let expected = TokenFault::Unclear {
+            path: format!("jwt[0].claimMappings.{place}.expression"),
+            why: why.into(),
+        };
+        assert_eq!(ok(claims.clone()).unwrap_err(), expected, "{claims}");
+    }
+}
+
+#[test]
+fn an_expression_makes_no_reserved_name_and_no_header() {
+    let world = World::mapping(json!({
+        "username": {"expression": "claims.a + claims.b"}, "groups": {"expression": "claims.list"},
+        "uid": {"claim": "id"}, "extra": [{"key": "example.com/x", "valueExpression": "claims.x"}],
+    }));
+    let honest = json!({"a": "ad", "b": "a", "list": ["dev"], "id": "1", "x": "y"});
+    assert_eq!(world.says(honest.clone()).unwrap().uid(), "1");
+    let path = |place: &str| format!("jwt[0].claimMappings.{place}");
+    for (claim, value, place, problem) in [
+        ("a", json!("system:m"), path("username.expression"), NameProblem::Reserved),
+        ("a", json!("a\r\nb"), path("username.expression"), NameProblem::Unprintable),
+        ("list", json!(["system:masters"]), path("groups.expression"), NameProblem::Reserved),
+        ("list", json!([" system:masters"]), path("groups.expression"), NameProblem::Unprintable),
+        ("id", json!("1\nx: y"), "id".to_owned(), NameProblem::Unprintable),
+        (
+            "x",
+            json!(["ok", "1\r\nImpersonate-Group: system:masters"]),
+            path("extra[0].valueExpression"),
+            NameProblem::Unprintable,
+        ),
+    ] {
+        let mut claims = honest.clone();
+        claims[claim] = value;
+        let expected = TokenFault::Name {
+            claim: place,
+            problem,
+        };
+        assert_eq!(world.says(claims.clone()).unwrap_err(), expected, "{claims}");
+    }
+    let empty = world.says(json!({"a": "", "b": "", "list": [], "id": "", "x": ""}));
+    assert_eq!(
+        empty.unwrap_err(),
+        TokenFault::Name {
+            claim: path("username.expression"),
+            problem: NameProblem::Empty
+        }
+    );
+}
+
+#[test]
+fn an_expression_cannot_make_much_of_a_little() {
+    let world = World::mapping(json!({"username": {"claim": "sub", "prefix": ""},
+        "groups": {"expression": "claims.pad.map(a, claims.pad.map(b, a + b).join('')) "}}));
+    let pad: Vec<_> = (0..90).map(|n| format!("group{n:04}")).collect();
+    let fault = world.says(json!({"pad": pad})).unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "`jwt[0].claimMappings.groups.expression` cannot be evaluated: the result is larger than 16 KiB"
+    );
+}
+
+#[test]
+fn rules_about_claims_must_hold() {
+    let world = World::ruled(json!({
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        "claimValidationRules": [
+            {"claim": "hd", "requiredValue": "example.com"},
+            {"expression": "claims.exp - claims.iat <= 3600", "message": "at most an hour"},
+            {"expression": "claims.?email_verified.orValue(true) == true"},
+        ],
+    }));
+    assert!(world.says(json!({"hd": "example.com"})).is_ok());
+    let rule = |n: usize, message: &str| TokenFault::Rule {
+        path: format!("jwt[0].claimValidationRules[{n}].expression"),
+        message: message.into(),
+    };
+    for (claims, expected) in [
+        (json!({}), TokenFault::Missing("hd".into())),
+        (json!({"hd": "example.org"}), TokenFault::Required("hd".into())),
+        (json!({"hd": ["example.com"]}), TokenFault::WrongType("hd".into())),
+        (json!({"hd": "example.com", "iat": NOW - 4000}), rule(1, "at most an hour")),
+        (json!({"hd": "example.com", "email_verified": false}), rule(2, "")),
+    ] {
+        let fault = world.says(claims.clone()).unwrap_err();
+        assert_eq!((fault.blame(), &fault), (Blame::Token, &expected), "{claims}");
+    }
+}
+
+#[test]
+fn a_rule_that_errs_is_no_pass() {
+    let world = World::ruled(json!({
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        "claimValidationRules": [{"expression": "claims.level > 3"}],
+    }));
+    assert!(world.says(json!({"level": 4})).is_ok());
+    for claims in [json!({}), json!({"level": "4"}), json!({"level": null})] {
+        let fault = world.says(claims.clone()).unwrap_err();
+        assert!(matches!(fault, TokenFault::Unclear { .. }), "{claims}: {fault:?}");
+        assert_eq!((fault.check(), fault.blame()), ("expression", Blame::Token));
+    }
+}
+
+#[test]
+fn rules_about_the_user_see_what_the_mapping_made() {
+    let world = World::ruled(json!({
+        "claimMappings": {"username": {"claim": "sub", "prefix": "oidc:"}, "groups": {"claim": "groups", "prefix": ""},
+            "uid": {"claim": "id"}, "extra": [{"key": "example.com/team", "valueExpression": "claims.team"}]},
+        "userValidationRules": [
+            {"expression": "user.username.startsWith('oidc:') && user.uid == 'u1'"},
+            {"expression": "user.groups.all(g, !g.startsWith('admin'))", "message": "no admins here"},
+            {"expression": "user.extra['example.com/team'] == ['shop']"},
+            {"expression": "!('authentication.kubernetes.io/credential-id' in user.extra)
+                || user.extra['authentication.kubernetes.io/credential-id'][0] != 'JTI=stolen'", "message": "stolen"},
+        ],
+    }));
+    let verified = world.says(json!({"id": "u1", "team": "shop", "jti": "one"})).unwrap();
+    assert_eq!(json!(verified.extra()), json!({"example.com/team": ["shop"]}), "the id of the token goes no further");
+    let rule = |n: usize, message: &str| TokenFault::Rule {
+        path: format!("jwt[0].userValidationRules[{n}].expression"),
+        message: message.into(),
+    };
+    for (claims, expected) in [
+        (json!({"id": "u2", "team": "shop"}), rule(0, "")),
+        (json!({"id": "u1", "team": "shop", "groups": ["admins"]}), rule(1, "no admins here")),
+        (json!({"id": "u1", "team": "web"}), rule(2, "")),
+        (json!({"id": "u1", "team": "shop", "jti": "stolen"}), rule(3, "stolen")),
+    ] {
+        assert_eq!(world.says(claims.clone()).unwrap_err(), expected, "{claims}");
+    }
+}
+
+/// apiserver `oidc.go`, newClaimsValue: encoding/json makes every number a float64.
+#[test]
+fn numbers_of_claims_are_doubles_as_they_are_upstream() {
+    let rule = |source: &str| {
+        let world = World::ruled(json!({
+            "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+            "claimValidationRules": [{"expression": source}],
+        }));
+        world.says(json!({"a": 7, "b": 2, "list": [{"n": 1}]}))
+    };
+    for holds in [
+        "claims.a / claims.b == 3.5",
+        "claims.a == 7",
+        "type(claims.list[0].n) == double",
+        "claims.a > 6",
+    ] {
+        assert!(rule(holds).is_ok(), "{holds}");
+    }
+    assert!(rule("type(claims.a) == int").is_err());
 }
 
 #[test]
