@@ -73,6 +73,9 @@ pub struct Issuer {
     /// As in the AuthenticationConfiguration, to the byte.
     pub url: String,
     pub population: Population,
+    /// Name of the cluster whose own issuer this is: keys come from it, and each token is checked with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 /// Whom an issuer vouches for.

@@ -16,6 +16,7 @@ use mantlet_store::{SessionId, Slot, Store};
 use crate::arrive::Ask;
 use crate::arrive::accept::UnderWay;
 use crate::arrive::limit::Place;
+use crate::arrive::review::Standing;
 use crate::relay::refuse::Refusal;
 
 /// One request's line, still open.
@@ -32,6 +33,8 @@ pub struct Entry {
     bytes: u64,
     /// Of an agent's limits; given back with the entry.
     place: Option<Place>,
+    /// Of a token that its cluster can take back.
+    standing: Option<Arc<Standing>>,
     /// The connection that it came on is kept as long as this is.
     _under_way: UnderWay,
 }
@@ -67,6 +70,7 @@ impl Entry {
             clock: clock.clone(),
             bytes: 0,
             place: None,
+            standing: None,
             _under_way: ask.under_way.clone(),
         })
     }
@@ -111,6 +115,18 @@ impl Entry {
     pub(crate) fn recognized(&mut self, caller: &Caller) {
         if let Some(known) = &mut self.known {
             known.caller = Some(caller.into());
+        }
+    }
+
+    pub(crate) fn stands_on(&mut self, standing: Option<Arc<Standing>>) {
+        self.standing = standing;
+    }
+
+    /// Resolves when the cluster takes back the token that this came with; never for tokens of others.
+    pub(crate) async fn disowned(&self) {
+        match &self.standing {
+            Some(standing) => standing.disowned().await,
+            None => std::future::pending().await,
         }
     }
 

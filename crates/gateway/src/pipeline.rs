@@ -19,7 +19,7 @@ use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
 use crate::law::LawBook;
-use crate::relay::admit::{Refused, Standing, admit};
+use crate::relay::admit::{Refused, Basis, admit};
 use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
 use crate::relay::{amend, forward, mask};
@@ -51,7 +51,7 @@ struct Judged {
     cluster: Arc<Cluster>,
     masker: Arc<Masker>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    standing: Standing,
+    basis: Basis,
 }
 
 impl Gateway {
@@ -98,6 +98,8 @@ impl Gateway {
             .await
             .map_err(Refusal::NotSignedIn)?;
         entry.signed_in(&verified);
+        let standing = self.authenticator.standing(&ask.parts.headers, &verified);
+        entry.stands_on(standing.map_err(Refusal::NotSignedIn)?);
         let cluster = self.cluster(ask.cluster.as_deref())?.clone();
         let known = cluster
             .identify()
@@ -123,13 +125,13 @@ impl Gateway {
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
-        let standing = Standing {
+        let basis = Basis {
             law: self.law.clone(),
             cluster: known.clone(),
         };
         Ok(Judged {
             permit,
-            standing,
+            basis,
             cluster,
             masker,
             headers: ask.relayed_headers(),
@@ -177,9 +179,9 @@ impl Gateway {
             cluster,
             masker,
             headers,
-            standing,
+            basis,
         } = judged;
-        let pass = admit(permit, entry, headers, standing).await?;
+        let pass = admit(permit, entry, headers, basis).await?;
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {

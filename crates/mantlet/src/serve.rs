@@ -78,7 +78,9 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     let tls = accept::tls(certificates.clone()).context("cannot set up TLS")?;
     let gateway = Arc::new(Gateway {
         desk: Desk::new(store.clone(), clock.clone()),
-        authenticator: Authenticator::new(config.issuers, clock.clone()).map_err(|faults| self::faults(&faults))?,
+        authenticator: Authenticator::new(config.issuers, clock.clone())
+            .map_err(|faults| self::faults(&faults))?
+            .among(clusters.clone()),
         limiter: Limiter::default(),
         telemetry: telemetry::Telemetry::default(),
         law: LawBook::new(config.law),

@@ -102,7 +102,17 @@ impl Stage {
         rewrite(&config, |written| {
             let operator = json!({"role": "operator", "group": OPERATORS, "issuer": issuers.people.url(), "clusters": ["*"]});
             push(&mut written["authorization"]["roles"], operator);
+            if let Some(url) = &plan.cluster_issuer {
+                push(&mut written["issuers"], json!({"url": url, "population": "agents", "cluster": "bed"}));
+            }
         });
+        if let Some(url) = &plan.cluster_issuer {
+            rewrite(&home.path("authentication.yaml"), |written| {
+                let issuer = json!({"issuer": {"url": url, "audiences": [AUDIENCE]},
+                    "claimMappings": {"username": {"claim": "sub", "prefix": ""}}});
+                push(&mut written["jwt"], issuer);
+            });
+        }
         let mint = |name| DevIssuer::load(home.dir(), name).expect("an issuer");
         Self {
             people: mint("people"),

@@ -359,6 +359,141 @@ async fn an_agent_has_no_more_under_way_than_its_limits() {
     world.end().await;
 }
 
+/// A pod's own projected token, from the pod's first breath to its end: good at the gateway for its agent and nowhere else, and for 20 s at most once the
+/// pod is gone, whether it asks anew or only listens. T45.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_pods_token_stops_working() {
+    let bed = need_bed!();
+    let room = Room::open(bed, "pods", "system:serviceaccount:mantlet-agents:pods");
+    let namespace = &room.namespace;
+    let mut plan = Plan::new(bed, "pods");
+    plan.cluster_issuer = Some(cluster_issuer(&room));
+    plan.policies = [
+        agent("pods", &format!("user.username == 'k8s:bed:{namespace}:bot'"), "{}", &room),
+        agent("claimed", "user.username.endsWith(':claimed')", "{}", &room),
+    ]
+    .join("---\n");
+    let served = Served::start(plan).await;
+    room.bare(&format!("kubectl -n {namespace} create serviceaccount bot")).ok();
+    let token = match bed.node {
+        true => pod_with_token(&room).await,
+        false => pod_without_node(&room),
+    };
+    let wire = Wire::dial(served.address, &served.stage.authority, &token).await;
+    let path = room.path("configmaps");
+    let answer = wire.get(&path).await.expect("an answer");
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let mut watch = Stream::open(&wire, &format!("{path}?watch=true")).await;
+    watch.begun().await;
+    // It acts as the agent's account and never as its own; its own token for the cluster is not taken here, and this one not there.
+    let whoami = wire
+        .post("/apis/authentication.k8s.io/v1/selfsubjectreviews", r#"{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}"#)
+        .await
+        .expect("an answer");
+    assert!(whoami.text().contains("system:serviceaccount:mantlet-agents:pods"), "{}", whoami.text());
+    assert!(!whoami.text().contains(&format!("{namespace}:bot")), "{}", whoami.text());
+    let around = room.bare(&format!("kubectl --kubeconfig /dev/null --server https://{} --insecure-skip-tls-verify --token {token} get configmaps", mantlet_stories::stage::server(bed)));
+    assert!(around.code != 0 && around.text().contains("logged in"), "{}", around.text());
+    let inside = room.bare(&format!("kubectl -n {namespace} create token bot")).ok();
+    let refused = Wire::dial(served.address, &served.stage.authority, inside.trim()).await.get(&path).await;
+    assert_refused(&refused.expect("an answer"), 401, "Unauthorized", "another audience");
+
+    room.bare(&format!("kubectl -n {namespace} delete pod bot --grace-period=0 --force --wait=true")).ok();
+    let gone = Instant::now();
+    let refused = eventually("the token stops working", PATIENCE, async || {
+        let answer = wire.get(&path).await.expect("an answer");
+        (answer.code != 200).then_some(answer)
+    })
+    .await;
+    let requests = gone.elapsed();
+    assert_refused(&refused, 401, "Unauthorized", "its pod or service account may be gone");
+    let (text, end) = watch.ended(PATIENCE).await;
+    let streams = gone.elapsed();
+    assert_eq!(end, End::Clean, "{text}");
+    assert!(text.contains("takes it for valid no more"), "{text}");
+    eprintln!("pod gone: requests refused after {requests:?}, the watch ended after {streams:?}");
+    assert!(requests.max(streams) < Duration::from_secs(20), "{requests:?}, {streams:?}");
+}
+
+/// The cluster goes away: nobody can say that a token is still good, so it is not, and the answer is not 401.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_reviewed_is_not_believed() {
+    let bed = need_bed!();
+    let room = Room::open(bed, "blind", "system:serviceaccount:mantlet-agents:blind");
+    let bridge = Bridge::build(bed).await;
+    let mut plan = Plan::new(bed, "blind");
+    plan.kubeconfig = Some(bridge.kubeconfig(bed, &std::env::temp_dir()));
+    plan.cluster_issuer = Some(cluster_issuer(&room));
+    plan.policies = agent("blind", &format!("user.username == 'k8s:bed:{}:bot'", room.namespace), "{}", &room);
+    let mut world = World::start_as(&plan, mantlet_store::Sizes::default()).await;
+    world.stage.show_keys();
+    room.bare(&format!("kubectl -n {} create serviceaccount bot", room.namespace)).ok();
+    let wire = Wire::dial(world.address, &world.authority, &pod_without_node(&room)).await;
+    // Of the virtual API: the cluster is needed for the review alone.
+    let path = format!("{GATE}/sessions");
+    eventually("the token is believed", PATIENCE, async || {
+        (wire.get(&path).await.expect("an answer").code == 200).then_some(())
+    })
+    .await;
+    bridge.cut();
+    let refused = eventually("nobody can say so any more", PATIENCE, async || {
+        let answer = wire.get(&path).await.expect("an answer");
+        (answer.code != 200).then_some(answer)
+    })
+    .await;
+    assert_refused(&refused, 503, "ServiceUnavailable", "cannot be asked about it right now");
+    bridge.open();
+    eventually("the token is believed again", PATIENCE, async || {
+        (wire.get(&path).await.expect("an answer").code == 200).then_some(())
+    })
+    .await;
+    if let Some(log) = &bed.audit_log {
+        let reviews = audit::entries(log).filter(|logged| logged.uri.ends_with("/tokenreviews"));
+        let mut ids = reviews.map(|logged| logged.audit_id).peekable();
+        assert!(ids.peek().is_some() && ids.all(|id| id.starts_with("own-")), "reviews are the gateway's own calls");
+    }
+    world.end().await;
+}
+
+/// The issuer of the bed's own ServiceAccount tokens.
+fn cluster_issuer(room: &Room) -> String {
+    let discovery = room.bare("kubectl get --raw /.well-known/openid-configuration").ok();
+    let discovery: Value = serde_json::from_str(&discovery).expect("JSON");
+    discovery["issuer"].as_str().expect("an issuer").to_owned()
+}
+
+/// A pod that holds a token for the gateway, and that token.
+async fn pod_with_token(room: &Room) -> String {
+    let namespace = &room.namespace;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bot"}, "spec": {
+        "serviceAccountName": "bot", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "bot", "image": "mantlet.test/busybox:1", "imagePullPolicy": "Never",
+            "command": ["sh", "-c", "cat /var/run/mantlet/token; sleep 3600"],
+            "volumeMounts": [{"name": "token", "mountPath": "/var/run/mantlet"}]}],
+        "volumes": [{"name": "token", "projected": {"sources": [{"serviceAccountToken":
+            {"audience": mantlet::dev::files::AUDIENCE, "expirationSeconds": 600, "path": "token"}}]}}]}});
+    room.bare(&format!("kubectl -n {namespace} create -f - <<< '{pod}' && kubectl -n {namespace} wait --for=condition=Ready pod/bot --timeout=60s"))
+        .ok();
+    eventually("the pod shows its token", PATIENCE, async || {
+        let said = room.bare(&format!("kubectl -n {namespace} logs bot"));
+        (said.out.matches('.').count() == 2).then_some(said.out)
+    })
+    .await
+}
+
+/// The same token where no pod runs: bound to a pod that nobody starts.
+fn pod_without_node(room: &Room) -> String {
+    let namespace = &room.namespace;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bot"}, "spec": {
+        "serviceAccountName": "bot", "automountServiceAccountToken": false, "nodeSelector": {"no": "such"},
+        "containers": [{"name": "bot", "image": "none"}]}});
+    let token = room.bare(&format!(
+        "kubectl -n {namespace} create -f - <<< '{pod}' > /dev/null && kubectl -n {namespace} create token bot --audience={} --bound-object-kind=Pod --bound-object-name=bot",
+        mantlet::dev::files::AUDIENCE
+    ));
+    token.ok().trim().to_owned()
+}
+
 /// An Agent of the bed's cluster that is at home in the room.
 fn agent(name: &str, matching: &str, limits: &str, room: &Room) -> String {
     format!(

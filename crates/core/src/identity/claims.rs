@@ -150,6 +150,9 @@ fn check_not_distributed(claims: &Map<String, Value>, claim: &str) -> Result<(),
     }
 }
 
+/// Names of clusters' own accounts: made of what the cluster itself says, never of a claim, so that no other issuer gives one of them.
+pub(crate) const OF_CLUSTERS: &str = "k8s:";
+
 /// A name as it will stand in an `Impersonate-User` or `Impersonate-Group` header.
 fn name(mapping: &NameClaim, value: &str) -> Result<String, TokenFault> {
     match check_name(&mapping.prefix, value) {
@@ -165,7 +168,7 @@ pub(crate) fn check_name(prefix: &str, value: &str) -> Result<(), NameProblem> {
     let name = format!("{prefix}{value}");
     if value.is_empty() {
         Err(NameProblem::Empty)
-    } else if value.starts_with("system:") || name.starts_with("system:") {
+    } else if value.starts_with("system:") || name.starts_with("system:") || name.starts_with(OF_CLUSTERS) {
         Err(NameProblem::Reserved)
     } else if name.chars().any(is_unprintable) || value.trim() != value || name.trim() != name {
         // Go's net/http trims header values, so that ` system:masters` would arrive without its space.

@@ -15,14 +15,25 @@ use super::mapping::Mapping;
 /// Upstream takes 64 authenticators at most.
 const MOST_ISSUERS: usize = 64;
 
-/// Audiences that API servers accept out of the box (kubeadm, k3s, kind, EKS and those that were set up with examples of the documentation).
-/// A token for one of them would go around the gateway.
-const CLUSTER_AUDIENCES: [&str; 5] = [
+/// Audiences that API servers accept out of the box (kubeadm, k3s, RKE2, kind, EKS, AKS and those that were set up with examples of the
+/// documentation). A token for one of them would go around the gateway. k3s and RKE2: `pkg/daemons/control/server.go`, `api-audiences`.
+/// The number is the server application of AKS for Microsoft Entra ID (Azure/kubelogin).
+const CLUSTER_AUDIENCES: [&str; 7] = [
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
     "k3s",
+    "rke2",
     "api",
+    "6dae42f8-4368-4678-94ff-3960e28e3630",
+];
+
+/// Issuers of clusters in the large clouds, each the audience of its own API server: GKE, EKS, AKS.
+const CLUSTER_HOSTS: [&str; 4] = [
+    "container.googleapis.com/",
+    "oidc.eks.",
+    ".azmk8s.io",
+    ".prod-aks.azure.com",
 ];
 
 /// One issuer whose tokens are accepted, and what they mean.
@@ -34,6 +45,8 @@ pub struct Issuer {
     pub(crate) audiences: Vec<String>,
     pub(crate) mapping: Mapping,
     pub(crate) population: Population,
+    /// The cluster whose own issuer it is, by its name here.
+    pub(crate) cluster: Option<String>,
 }
 
 /// What is wrong with one field of either file. `path` counts from the root of its file (`jwt[0].issuer.url`).
@@ -74,6 +87,18 @@ impl Issuer {
 
     pub fn population(&self) -> Population {
         self.population
+    }
+
+    /// The same as a cluster's own: its keys and the last word on its tokens are had from that cluster.
+    #[must_use]
+    pub fn of_cluster(mut self, name: &str) -> Self {
+        self.cluster = Some(name.to_owned());
+        self
+    }
+
+    /// None for every issuer that is not a cluster.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 }
 
@@ -205,6 +230,7 @@ fn resolve_one(
         audiences: jwt.issuer.audiences.clone(),
         mapping: mapping?,
         population: population?,
+        cluster: None,
     })
 }
 
@@ -326,7 +352,13 @@ fn is_of_a_cluster(audience: &str) -> bool {
         .trim_end_matches('/')
         .to_ascii_lowercase();
     let host = name.split_once(':').map_or(name.as_str(), |(host, _)| host);
-    CLUSTER_AUDIENCES.contains(&host) || host.starts_with("kubernetes.default.svc.")
+    let of_a_cloud = |known: &str| match known.starts_with('.') {
+        true => host.split('/').next().is_some_and(|host| host.ends_with(known)),
+        false => name.starts_with(known),
+    };
+    CLUSTER_AUDIENCES.contains(&host)
+        || host.starts_with("kubernetes.default.svc.")
+        || CLUSTER_HOSTS.iter().any(|known| of_a_cloud(known))
 }
 
 pub(super) fn fault(path: &str, message: String, hint: &str) -> Fault {
@@ -551,6 +583,12 @@ mod tests {
             "kubernetes",
             "api",
             "k3s",
+            "rke2",
+            "6DAE42F8-4368-4678-94ff-3960e28e3630",
+            "https://container.googleapis.com/v1/projects/p/locations/l/clusters/c",
+            "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC",
+            "https://shop-dns-1234.hcp.westeurope.azmk8s.io:443",
+            "https://westeurope.oic.prod-aks.azure.com/tenant/id/",
         ] {
             let mut written = plain();
             written["jwt"][0]["issuer"]["audiences"] = json!([audience]);

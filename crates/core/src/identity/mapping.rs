@@ -85,6 +85,18 @@ pub(crate) struct Mapped {
     pub(crate) extra: BTreeMap<String, Vec<String>>,
 }
 
+impl Mapped {
+    /// Somebody who has a name and nothing else.
+    pub(super) fn named(username: String) -> Self {
+        Self {
+            username,
+            groups: Vec::new(),
+            uid: String::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
 impl Mapping {
     /// `path` is that of the issuer (`jwt[0]`).
     pub(super) fn resolve(written: &JwtAuthenticator, path: &str, faults: &mut Vec<Fault>) -> Option<Self> {
@@ -349,7 +361,7 @@ impl Resolver<'_> {
 
     /// A prefix that no name could pass with would lock everybody out, so it is said at load.
     fn prefix(&mut self, prefix: &str, path: &str) {
-        if prefix.starts_with("system:") {
+        if prefix.starts_with("system:") || prefix.starts_with(claims::OF_CLUSTERS) {
             let message = format!("`{prefix}` would make names that belong to Kubernetes itself");
             self.fault(path, message, "use another prefix, such as `oidc:`");
         } else if prefix.starts_with(char::is_whitespace) || prefix.chars().any(claims::is_unprintable) {

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod claims;
 mod expression;
 mod mapping;
+pub mod service_account;
 pub mod token;
 #[cfg(test)]
 mod tests;

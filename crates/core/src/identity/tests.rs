@@ -709,3 +709,33 @@ fn junk_never_asks_for_keys() {
 fn the_self_test_passes() {
     assert_eq!(self_test(), Ok(()));
 }
+
+/// Two issuers cannot give the same name: that of a cluster's account comes from the cluster's own issuer alone.
+#[test]
+fn only_a_cluster_names_its_accounts() {
+    let mut world = World::new();
+    let claims = |sub: &str| {
+        json!({"iss": ISSUER, "aud": "mantlet", "exp": NOW + 600, "sub": sub, "groups": ["system:masters"],
+            "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "bot", "uid": "u"}}})
+        .to_string()
+    };
+    let header = r#"{"alg":"RS256","kid":"rsa"}"#;
+    for sub in ["k8s:prod:shop:bot", "system:serviceaccount:shop:bot"] {
+        let fault = world.fault(header, &claims(sub));
+        let reserved = matches!(fault, TokenFault::Name { problem: NameProblem::Reserved, .. });
+        assert!(reserved, "{sub}: {fault}");
+    }
+    let written = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+        "jwt": [{"issuer": {"url": ISSUER, "audiences": ["mantlet"]}, "claimMappings": {"username": {"claim": "sub", "prefix": ""}}}],
+    });
+    let populations = [(ISSUER.to_owned(), Population::Agents)];
+    let issuers = resolve(&serde_json::from_value(written).unwrap(), &populations).unwrap();
+    world.verifier = Verifier::new(issuers.into_iter().map(|issuer| issuer.of_cluster("prod")).collect());
+    let verified = world
+        .verify(&world.sign(header, &claims("system:serviceaccount:shop:bot")))
+        .unwrap();
+    assert_eq!((verified.username(), verified.groups()), ("k8s:prod:shop:bot", &[][..]));
+    let fault = world.fault(header, &claims("k8s:prod:shop:bot"));
+    assert!(matches!(fault, TokenFault::ServiceAccount(_)), "{fault}");
+}

@@ -16,7 +16,9 @@ use serde_json::{Map, Value, json};
 use super::Verified;
 use super::claims;
 pub use super::issuer::Issuer;
+use super::mapping::Mapped;
 use super::keys::{KeySet, Signature, Signing};
+use super::service_account;
 use crate::time::Timestamp;
 
 /// Larger than any token that fits a header; checked before anything is parsed.
@@ -84,6 +86,8 @@ pub enum TokenFault {
     Rule { path: String, message: String },
     #[error("`{path}` cannot be evaluated: {why}")]
     Unclear { path: String, why: String },
+    #[error("the token {0}")]
+    ServiceAccount(&'static str),
     #[error("`{claim}` gives a name that {}", problem.text())]
     Name { claim: String, problem: NameProblem },
 }
@@ -321,7 +325,10 @@ fn mint(claims: Map<String, Value>, issuer: &Issuer, expires: Timestamp) -> Resu
             problem,
         });
     }
-    let mapped = issuer.mapping.apply(&claims)?;
+    let mapped = match issuer.cluster() {
+        Some(cluster) => Mapped::named(service_account::username(&claims, cluster)?),
+        None => issuer.mapping.apply(&claims)?,
+    };
     Ok(Verified {
         issuer: issuer.url.clone(),
         subject,
@@ -359,6 +366,7 @@ impl TokenFault {
             Self::Required(_) | Self::Rule { .. } | Self::Unclear { .. } => {
                 "the token does not meet the rules for signing in here; ask the gateway's operator"
             }
+            Self::ServiceAccount(_) => "the token does not say which service account it is of",
             Self::Name { .. } => "the token gives a user or group name that is not accepted here",
         }
     }
@@ -385,6 +393,7 @@ impl TokenFault {
             Self::Distributed(_) => "distributed",
             Self::Required(_) | Self::Rule { .. } => "rule",
             Self::Unclear { .. } => "expression",
+            Self::ServiceAccount(_) => "account",
             Self::Name { .. } => "name",
         }
     }
@@ -408,7 +417,8 @@ impl TokenFault {
             | Self::Signature { .. }
             | Self::Required(_)
             | Self::Rule { .. }
-            | Self::Unclear { .. } => Blame::Token,
+            | Self::Unclear { .. }
+            | Self::ServiceAccount(_) => Blame::Token,
             Self::EmailNotVerified | Self::Distributed(_) | Self::Name { .. } => Blame::Name,
             Self::KeysUnavailable { .. } => Blame::Issuer,
         }
@@ -419,7 +429,7 @@ impl NameProblem {
     fn text(self) -> &'static str {
         match self {
             Self::Empty => "is empty",
-            Self::Reserved => "belongs to Kubernetes itself (`system:`)",
+            Self::Reserved => "belongs to Kubernetes itself (`system:`, `k8s:`)",
             Self::Unprintable => "holds characters that cannot be seen, or spaces around it",
         }
     }

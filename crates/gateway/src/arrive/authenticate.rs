@@ -26,6 +26,8 @@ use mantlet_core::time::{Clock, Timestamp};
 use tokio::sync::watch;
 
 use super::keys::{KeySource, Pace, SourceFault};
+use super::review::{Reviews, Standing};
+use crate::upstream::Cluster;
 
 /// A verified token is believed this long at most without another look at it.
 const CACHE_LIFE: Duration = Duration::from_secs(60);
@@ -41,6 +43,7 @@ pub struct Authenticator {
     trust: ArcSwap<Trust>,
     /// Told each time that another set takes the place of `trust`.
     replaced: watch::Sender<()>,
+    reviews: Reviews,
     pace: Pace,
     clock: Arc<dyn Clock>,
 }
@@ -66,6 +69,10 @@ pub enum SignInFault {
     InSubprotocol,
     #[error(transparent)]
     Token(#[from] TokenFault),
+    #[error("cluster `{cluster}` does not stand behind its token: {why}")]
+    Disowned { cluster: String, why: String },
+    #[error("cluster `{cluster}` cannot be asked about its token: {why}")]
+    Unreviewed { cluster: String, why: String },
 }
 
 impl SignInFault {
@@ -77,6 +84,8 @@ impl SignInFault {
             Self::NotBearer => "the Authorization header is not `Bearer TOKEN`",
             Self::InSubprotocol => "a token in the WebSocket subprotocol is not accepted; send an Authorization header",
             Self::Token(fault) => fault.for_caller(),
+            Self::Disowned { .. } => "the cluster that issued the token takes it for valid no more; its pod or service account may be gone",
+            Self::Unreviewed { .. } => "the cluster that issued the token cannot be asked about it right now; try again later",
         }
     }
 
@@ -88,12 +97,15 @@ impl SignInFault {
             Self::NotBearer => "scheme",
             Self::InSubprotocol => "subprotocol",
             Self::Token(fault) => fault.check(),
+            Self::Disowned { .. } => "disowned",
+            Self::Unreviewed { .. } => "review",
         }
     }
 
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol => Blame::Token,
+            Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol | Self::Disowned { .. } => Blame::Token,
+            Self::Unreviewed { .. } => Blame::Issuer,
             Self::Token(fault) => fault.blame(),
         }
     }
@@ -109,9 +121,17 @@ impl Authenticator {
         Ok(Self {
             trust: ArcSwap::from_pointee(Trust::new(issuers, &[], pace)?),
             replaced: watch::Sender::new(()),
+            reviews: Reviews::default(),
             pace,
             clock,
         })
+    }
+
+    /// The same, with the clusters whose own issuers are, or will be, among its issuers.
+    #[must_use]
+    pub fn among(mut self, clusters: Vec<Arc<Cluster>>) -> Self {
+        self.reviews = Reviews::by(clusters);
+        self
     }
 
     /// From now on these issuers count and no others. Those that did not move keep their keys; every token is looked at anew.
@@ -119,6 +139,7 @@ impl Authenticator {
     pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), Vec<SourceFault>> {
         let trust = Trust::new(issuers, &self.trust.load().sources, self.pace)?;
         self.trust.store(Arc::new(trust));
+        self.reviews.forget();
         self.replaced.send_replace(());
         Ok(())
     }
@@ -144,7 +165,7 @@ impl Authenticator {
     async fn keep_fresh_while_trusted(&self, source: Arc<KeySource>) {
         let mut replaced = self.replaced.subscribe();
         tokio::select! {
-            () = source.keep_fresh(&*self.clock) => {}
+            () = source.keep_fresh(&*self.clock, self.reviews.clusters()) => {}
             _ = replaced.wait_for(|()| !has(&self.trust.load().sources, &source)) => {}
         }
     }
@@ -161,6 +182,32 @@ impl Authenticator {
     pub async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Verified>, SignInFault> {
         refuse_subprotocol_token(headers)?;
         let token = bearer(headers)?;
+        let verified = self.verified(token, now).await?;
+        if let Some(standing) = self.standing(headers, &verified)? {
+            standing.confirm().await?;
+        }
+        Ok(verified)
+    }
+
+    /// What a token of a cluster's own issuer rests on beside its signature; none for tokens of others.
+    pub(crate) fn standing(
+        &self,
+        headers: &HeaderMap,
+        verified: &Arc<Verified>,
+    ) -> Result<Option<Arc<Standing>>, SignInFault> {
+        let trust = self.trust.load();
+        let issuer = trust.verifier.issuers().iter().find(|i| i.url() == verified.issuer());
+        // It was taken out since the token was verified.
+        let issuer = issuer.ok_or_else(|| TokenFault::UnknownIssuer(verified.issuer().to_owned()))?;
+        let Some(cluster) = issuer.cluster() else {
+            return Ok(None);
+        };
+        let token = bearer(headers)?;
+        let standing = self.reviews.of(Print::of(token), token, verified, issuer, cluster);
+        standing.map(Some)
+    }
+
+    async fn verified(&self, token: &str, now: Timestamp) -> Result<Arc<Verified>, SignInFault> {
         let print = Print::of(token);
         let trust = self.trust.load_full();
         match trust.judge(token, &print, now) {
@@ -286,7 +333,7 @@ pub fn refuse_subprotocol_token(headers: &HeaderMap) -> Result<(), SignInFault> 
 
 /// SHA-256 of a token: the cache holds no credential.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Print([u8; 32]);
+pub(super) struct Print([u8; 32]);
 
 impl Print {
     fn of(token: &str) -> Self {

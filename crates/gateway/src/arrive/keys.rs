@@ -1,6 +1,7 @@
 //! The issuers' public keys: fetched by discovery, kept, fetched again.
 //!
-//! In: an issuer's discovery address (https) and authority. Out: the [`Held`] keys, for 24 hours if the issuer is down.
+//! In: an issuer's discovery address (https) and authority, or the cluster whose own issuer it is. Out: the [`Held`] keys, for 24 hours if the
+//! issuer is down.
 //! Refuses: redirects, bodies over 1 MiB, a discovery document that names another issuer, a `jwks_uri` without https.
 //! One task per issuer fetches; requests only ask it to, and an unknown key id asks at most every 30 s, so that nobody's
 //! tokens drive the fetches. A failed fetch changes nothing but the log.
@@ -25,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
+
+use crate::upstream::{Cluster, OwnCall, Unreached};
 
 /// Keys of an issuer that cannot be reached are believed this long.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,15 +64,24 @@ impl Default for Pace {
 /// The keys of one issuer and the way to them.
 pub(crate) struct KeySource {
     issuer: String,
-    discovery: Uri,
+    origin: Origin,
     authority: Option<String>,
-    tls: TlsConnector,
     pace: Pace,
     held: ArcSwapOption<Held>,
     wanted: Notify,
     last: Mutex<Last>,
     /// Counts fetches that ended, well or not.
     ended: watch::Sender<u64>,
+}
+
+/// Where keys are had.
+enum Origin {
+    Discovery {
+        address: Uri,
+        tls: TlsConnector,
+    },
+    /// The cluster of this name, with the gateway's own credential.
+    Cluster(String),
 }
 
 /// Keys and when they were fetched.
@@ -116,6 +128,10 @@ enum FetchFault {
     Discovery(serde_json::Error),
     #[error("the discovery document is that of issuer {0:?}")]
     OtherIssuer(String),
+    #[error("there is no cluster `{0}`")]
+    NoCluster(String),
+    #[error("the cluster does not give them: {0}")]
+    Cluster(Unreached),
     #[error(transparent)]
     Keys(#[from] KeysFault),
 }
@@ -132,26 +148,36 @@ impl KeySource {
             issuer: issuer.url().to_owned(),
             problem,
         };
-        let discovery = issuer.discovery_url();
-        let discovery = discovery
-            .parse()
-            .map_err(|_| fault(format!("`{discovery}` is no address")))?;
-        let roots = roots(issuer.certificate_authority()).map_err(&fault)?;
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| fault(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let origin = match issuer.cluster() {
+            Some(cluster) => Origin::Cluster(cluster.to_owned()),
+            None => Self::discovery(issuer).map_err(fault)?,
+        };
         Ok(Self {
             issuer: issuer.url().to_owned(),
-            discovery,
+            origin,
             authority: issuer.certificate_authority().map(ToOwned::to_owned),
-            tls: TlsConnector::from(Arc::new(tls)),
             pace,
             held: ArcSwapOption::empty(),
             wanted: Notify::new(),
             last: Mutex::new(Last::None),
             ended: watch::Sender::new(0),
+        })
+    }
+
+    fn discovery(issuer: &Issuer) -> Result<Origin, String> {
+        let discovery = issuer.discovery_url();
+        let address = discovery
+            .parse()
+            .map_err(|_| format!("`{discovery}` is no address"))?;
+        let roots = roots(issuer.certificate_authority())?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Origin::Discovery {
+            address,
+            tls: TlsConnector::from(Arc::new(tls)),
         })
     }
 
@@ -162,7 +188,11 @@ impl KeySource {
     /// Whether a source for this issuer would be this one over again. Audiences, mappings and rules do not matter to keys.
     pub(crate) fn leads_to(&self, issuer: &Issuer) -> bool {
         self.issuer == issuer.url()
-            && self.discovery == issuer.discovery_url()
+            && match (&self.origin, issuer.cluster()) {
+                (Origin::Discovery { address, .. }, None) => *address == issuer.discovery_url(),
+                (Origin::Cluster(name), Some(cluster)) => name == cluster,
+                (Origin::Discovery { .. }, Some(_)) | (Origin::Cluster(_), None) => false,
+            }
             && self.authority.as_deref() == issuer.certificate_authority()
     }
 
@@ -195,11 +225,11 @@ impl KeySource {
     }
 
     /// Fetches now, then whenever due or wanted.
-    pub(crate) async fn keep_fresh(&self, clock: &dyn Clock) {
+    pub(crate) async fn keep_fresh(&self, clock: &dyn Clock, clusters: &[Arc<Cluster>]) {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            let pause = match self.fetch(clock).await {
+            let pause = match self.fetch(clock, clusters).await {
                 Ok(pause) => {
                     failures = 0;
                     pause
@@ -231,10 +261,10 @@ impl KeySource {
     }
 
     /// One fetch; gives the time until the next.
-    async fn fetch(&self, clock: &dyn Clock) -> Result<Duration, FetchFault> {
+    async fn fetch(&self, clock: &dyn Clock, clusters: &[Arc<Cluster>]) -> Result<Duration, FetchFault> {
         let began = Instant::now();
         self.set_last(Last::Running);
-        let fetched = match tokio::time::timeout(self.pace.fetch, self.download()).await {
+        let fetched = match tokio::time::timeout(self.pace.fetch, self.download(clusters)).await {
             Ok(fetched) => fetched.map(|(keys, max_age)| {
                 self.hold(keys, clock.now());
                 let (least, most) = self.pace.refresh;
@@ -261,9 +291,25 @@ impl KeySource {
         })));
     }
 
+    async fn download(&self, clusters: &[Arc<Cluster>]) -> Result<(KeySet, Option<Duration>), FetchFault> {
+        match &self.origin {
+            Origin::Discovery { address, tls } => self.discover(address, tls).await,
+            Origin::Cluster(name) => self.ask(name, clusters).await,
+        }
+    }
+
+    /// Only of a cluster that has said who it is: another one's keys would make its accounts our agents.
+    async fn ask(&self, name: &str, clusters: &[Arc<Cluster>]) -> Result<(KeySet, Option<Duration>), FetchFault> {
+        let cluster = clusters.iter().find(|cluster| cluster.name() == name);
+        let cluster = cluster.ok_or_else(|| FetchFault::NoCluster(name.to_owned()))?;
+        cluster.identify().await.map_err(FetchFault::Cluster)?;
+        let keys = cluster.own(OwnCall::ServiceAccountKeys).await.map_err(FetchFault::Cluster)?;
+        Ok((KeySet::parse(keys.to_string().as_bytes())?, None))
+    }
+
     /// OpenID Connect Discovery 1.0 §4.3: the document must name the very issuer that it was fetched for.
-    async fn download(&self) -> Result<(KeySet, Option<Duration>), FetchFault> {
-        let (_, body) = self.download_document(&self.discovery).await?;
+    async fn discover(&self, address: &Uri, tls: &TlsConnector) -> Result<(KeySet, Option<Duration>), FetchFault> {
+        let (_, body) = self.download_document(address, tls).await?;
         let discovery: Discovery = serde_json::from_slice(&body).map_err(FetchFault::Discovery)?;
         if discovery.issuer != self.issuer {
             return Err(FetchFault::OtherIssuer(discovery.issuer));
@@ -272,11 +318,11 @@ impl KeySource {
             .jwks_uri
             .parse()
             .map_err(|_| FetchFault::Address(discovery.jwks_uri))?;
-        let (headers, body) = self.download_document(&address).await?;
+        let (headers, body) = self.download_document(&address, tls).await?;
         Ok((KeySet::parse(&body)?, max_age(&headers)))
     }
 
-    async fn download_document(&self, uri: &Uri) -> Result<(HeaderMap, Bytes), FetchFault> {
+    async fn download_document(&self, uri: &Uri, tls: &TlsConnector) -> Result<(HeaderMap, Bytes), FetchFault> {
         let address = || FetchFault::Address(uri.to_string());
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(address());
@@ -285,7 +331,7 @@ impl KeySource {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| address())?;
         let port = authority.port_u16().unwrap_or(443);
         let tcp = TcpStream::connect((host, port)).await.map_err(FetchFault::Connect)?;
-        let tls = self.tls.connect(name, tcp).await.map_err(FetchFault::Connect)?;
+        let tls = tls.connect(name, tcp).await.map_err(FetchFault::Connect)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let request = Request::get(path)

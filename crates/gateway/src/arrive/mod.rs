@@ -4,6 +4,7 @@ pub mod accept;
 pub mod certificates;
 pub mod authenticate;
 pub mod keys;
+pub(crate) mod review;
 pub mod limit;
 pub(crate) mod resolve;
 

@@ -24,14 +24,14 @@ pub struct Pass {
     entry: Entry,
     session: SessionId,
     headers: Vec<(HeaderName, HeaderValue)>,
-    standing: Standing,
+    basis: Basis,
     code: u16,
     reason: String,
 }
 
 /// What a stream has to go on being allowed by.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Basis {
     pub(crate) law: LawBook,
     pub(crate) cluster: ClusterRef,
 }
@@ -52,7 +52,7 @@ pub(crate) async fn admit(
     permit: Permit,
     mut entry: Entry,
     headers: Vec<(HeaderName, HeaderValue)>,
-    standing: Standing,
+    basis: Basis,
 ) -> Result<Pass, Refused> {
     if let Some(stop) = entry.session().and_then(SessionId::stop) {
         let why = entry.denied(stopped(stop, &permit, &entry), permit.epoch().number());
@@ -78,7 +78,7 @@ pub(crate) async fn admit(
         entry,
         session,
         headers,
-        standing,
+        basis,
         code: 0,
         reason: String::new(),
     })
@@ -114,8 +114,13 @@ impl Pass {
 
     /// Resolves once a law is in force that would not let this begin.
     pub(crate) async fn overruled(&self, clock: &dyn Clock) {
-        let Standing { law, cluster } = &self.standing;
+        let Basis { law, cluster } = &self.basis;
         law.overrules(&self.permit, cluster, || clock.now()).await;
+    }
+
+    /// Resolves when the cluster that issued the token takes it back.
+    pub(crate) async fn disowned(&self) {
+        self.entry.disowned().await;
     }
 
     /// Resolves when an operator stops the session or its agent.

@@ -129,6 +129,7 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
         ))),
         Err(
             cut @ (Cut::TokenEnded
+            | Cut::Disowned
             | Cut::SessionEnded
             | Cut::AgentEnded
             | Cut::LawChanged

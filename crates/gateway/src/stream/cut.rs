@@ -8,6 +8,8 @@ use serde_json::json;
 pub(crate) enum Cut {
     /// The caller's token expired.
     TokenEnded,
+    /// The cluster that issued the caller's token takes it for valid no more.
+    Disowned,
     /// The caller's session has reached its greatest age.
     SessionEnded,
     /// The caller's Agent is one until then (`expiresAt`).
@@ -32,6 +34,7 @@ impl Cut {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Cut::TokenEnded => "TokenEnded",
+            Cut::Disowned => "TokenDisowned",
             Cut::SessionEnded => "SessionEnded",
             Cut::AgentEnded => "AgentEnded",
             Cut::LawChanged => "LawChanged",
@@ -52,6 +55,11 @@ impl Cut {
                 401,
                 "Unauthorized",
                 "the token of this watch has expired; sign in again and watch anew",
+            ),
+            Cut::Disowned => (
+                401,
+                "Unauthorized",
+                "the cluster that issued the token of this watch takes it for valid no more; get a new one and watch anew",
             ),
             // Reflectors list again after this one as well, in the session that follows.
             Cut::SessionEnded => (
@@ -90,6 +98,7 @@ impl Cut {
     pub(crate) fn ends_clean(self) -> bool {
         match self {
             Cut::TokenEnded
+            | Cut::Disowned
             | Cut::SessionEnded
             | Cut::AgentEnded
             | Cut::LawChanged

@@ -97,6 +97,7 @@ pub(crate) async fn ended(pass: &Pass, clock: &dyn Clock, tasks: &Tasks) -> Cut 
     tokio::select! {
         () = until(clock, at) => why,
         () = pass.overruled(clock) => Cut::LawChanged,
+        () = pass.disowned() => Cut::Disowned,
         stop = pass.stopped() => match stop {
             Stop::Suspended => Cut::Suspended,
             Stop::Ended => Cut::Stopped,

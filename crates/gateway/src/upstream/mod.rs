@@ -20,7 +20,7 @@ use mantlet_core::law::{ClusterRef, Lookup};
 use mantlet_core::record::AuditId;
 use mantlet_core::wire::outgoing::Outgoing;
 use mantlet_kubeconfig::Credential;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::relay::admit::Pass;
@@ -78,6 +78,13 @@ pub enum OwnCall {
     },
     /// Whether the server is there.
     Version,
+    /// The public keys of its own ServiceAccount tokens.
+    ServiceAccountKeys,
+    /// Whether it stands behind a token of its own, for these audiences.
+    TokenReview {
+        token: SecretString,
+        audiences: Vec<String>,
+    },
 }
 
 /// An answer whose body has not been read, and the place that reading it takes.
@@ -245,6 +252,16 @@ impl OwnCall {
         match self {
             OwnCall::ClusterId => get("/api/v1/namespaces/kube-system"),
             OwnCall::Version => get("/version"),
+            // kubernetes `pkg/routes/openidmetadata.go` produces this media type and no other.
+            OwnCall::ServiceAccountKeys => Outgoing {
+                headers: vec![("accept", "application/jwk-set+json".to_owned())],
+                ..get("/openid/v1/jwks")
+            },
+            OwnCall::TokenReview { token, audiences } => post(
+                "/apis/authentication.k8s.io/v1/tokenreviews",
+                serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec":
+                    {"token": token.expose_secret(), "audiences": audiences}}),
+            ),
             OwnCall::SelfSubjectReview => post(
                 "/apis/authentication.k8s.io/v1/selfsubjectreviews",
                 serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}),

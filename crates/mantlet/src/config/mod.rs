@@ -6,6 +6,7 @@
 //! Does not talk to a cluster or an issuer.
 
 mod fault;
+mod own_issuers;
 mod policies;
 mod read;
 mod resolve;

@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::policies::Policies;
 use super::tls::{Tls, TlsFault};
 use super::tree::Document;
-use super::{Cluster, Config, Listen, Storage, Written, only_document, read};
+use super::{Cluster, Config, Listen, Storage, Written, only_document, own_issuers, read};
 
 pub(crate) fn resolve(
     written: &Configuration,
@@ -187,10 +187,15 @@ impl Resolver<'_> {
             .iter()
             .map(|i| (i.url.clone(), population(i.population)))
             .collect();
+        let before = self.faults.len();
+        own_issuers::check(written, &authentication, self.document, &document, &mut self.faults);
         match issuer::resolve(&authentication, &populations) {
-            Ok(issuers) => self
-                .keys_can_come(&issuers, &document)
-                .then_some((issuers, authentication)),
+            Ok(issuers) if self.faults.len() == before => {
+                let issuers = own_issuers::name(issuers, written);
+                self.keys_can_come(&issuers, &document)
+                    .then_some((issuers, authentication))
+            }
+            Ok(_) => None,
             Err(faults) => {
                 for fault in faults {
                     let stands_in = match fault.file {

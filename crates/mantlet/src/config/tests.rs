@@ -196,7 +196,7 @@ fn faults_of_all_files_come_together() {
         [
             "authentication.yaml:5:39: expected a text, found the number `5`\nhint: write \"5\" in quotes",
             "policies/coder.yaml:14:3: unknown field `owner`, expected one of `match`, `owners`, `serviceAccount`, \
-             `session`, `scope`, `expiresAt`\nhint: write `owners`",
+             `session`, `scope`, `limits`, `expiresAt`\nhint: write `owners`",
             "policies/other.yml:1:7: unknown kind `ConfigMap`, expected one of `Agent`, `Policy`",
         ]
     );
@@ -360,4 +360,39 @@ fn what_is_said_of_broken_files_is_what_was_agreed() {
         assert_eq!(said, agreed);
     }
     assert_eq!(said, agreed);
+}
+
+#[test]
+fn an_issuer_of_a_cluster_is_named_so_and_nothing_else_is_said_of_it() {
+    let folder = Folder::new("own-issuer");
+    let of_prod = MANTLET.replace(
+        "- { url: https://ci.example.com, population: agents }",
+        "- { url: https://ci.example.com, population: agents, cluster: prod }",
+    );
+    folder.write("mantlet.yaml", &of_prod);
+    folder.write("authentication.yaml", &AUTHENTICATION.replace("\"ci:\"", "\"\""));
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
+    let clusters: Vec<_> = config.issuers.iter().map(Issuer::cluster).collect();
+    assert_eq!(clusters, [Some("prod"), None]);
+
+    folder.write(
+        "mantlet.yaml",
+        &of_prod.replace("agents, cluster: prod", "people, cluster: dev"),
+    );
+    folder.write(
+        "authentication.yaml",
+        &AUTHENTICATION.replace("audiences: [mantlet] }\n  claimMappings: { username: { claim: sub, prefix: \"ci:\" } }",
+            "audiences: [https://ci.example.com], discoveryURL: https://a.example, certificateAuthority: x }\n  \
+             claimMappings: { username: { claim: email, prefix: \"\" }, groups: { claim: g, prefix: \"\" } }"),
+    );
+    let faults = folder.faults();
+    let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
+    begins("mantlet.yaml:10:63: there is no cluster `dev`\nhint: name one of `clusters`");
+    begins("mantlet.yaml:10:46: a cluster's own issuer vouches for ServiceAccounts, which are not people");
+    begins("authentication.yaml:4:54: `https://ci.example.com` is an audience of cluster `dev`");
+    begins("authentication.yaml:4:93: `discoveryURL` is not used for a cluster's own issuer");
+    begins("authentication.yaml:4:134: `certificateAuthority` is not used for a cluster's own issuer");
+    begins("authentication.yaml:5:20: `username` is not how a cluster's own issuer names anybody: the name is k8s:CLUSTER:NAMESPACE:NAME");
+    begins("authentication.yaml:5:60: a ServiceAccount has no groups here");
+    assert_eq!(faults.len(), 7, "{faults:#?}");
 }
