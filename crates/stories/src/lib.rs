@@ -18,11 +18,13 @@ pub mod kubectl;
 pub mod wire;
 pub mod audit;
 pub mod journal;
+pub mod provider;
 
 use std::time::Duration;
 
 pub use bed::Bed;
 pub use bridge::Bridge;
+pub use provider::Provider;
 pub use room::Room;
 pub use served::Served;
 pub use wire::Wire;

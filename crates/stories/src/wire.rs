@@ -63,6 +63,14 @@ impl Wire {
         }
     }
 
+    /// The same connection, for somebody else's requests.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request; its answer's body is unread. `media` is empty for a request without a body.
     pub async fn send(&self, method: &str, path: &str, media: &str, body: &str) -> hyper::Result<Response<Incoming>> {
         let mut request = Request::builder()

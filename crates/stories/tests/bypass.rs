@@ -6,8 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mantlet::dev::issuer::DevIssuer;
 use mantlet_core::identity::Population;
 use mantlet_stories::need_bed;
 use serde::Deserialize;
@@ -93,8 +97,43 @@ enum Who {
         #[serde(default)]
         groups: Vec<String>,
     },
+    /// A token that no issuer signed as it is.
+    Forged {
+        forge: Forge,
+    },
     #[default]
     Default,
+}
+
+/// The person's honest token with another header, other claims, another signature. `$KID` in the header is the honest one's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forge {
+    #[serde(default = "honest_header")]
+    header: String,
+    /// Put over the honest ones; null takes a claim away.
+    #[serde(default)]
+    claims: BTreeMap<String, serde_json::Value>,
+    /// Instead of all claims, as it stands.
+    payload: Option<String>,
+    sign: Sign,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Sign {
+    /// Not at all.
+    None,
+    /// With the honest token's own signature.
+    Kept,
+    /// With a key that the forger made.
+    Own,
+    /// HMAC under the issuer's public key, which everybody has.
+    Public,
+}
+
+fn honest_header() -> String {
+    r#"{"alg":"ES256","typ":"JWT","kid":"$KID"}"#.to_owned()
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -255,7 +294,40 @@ impl<'a> Visit<'a> {
                 let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
                 Some(self.ground.world.token(population, &self.ground.fill(subject), &groups))
             }
+            Who::Forged { forge } => Some(self.forge(forge)),
         }
+    }
+
+    fn forge(&self, forge: &Forge) -> String {
+        let honest = self.ground.person_token();
+        let parts: Vec<&str> = honest.split('.').collect();
+        let read = |part: &str| {
+            serde_json::from_slice::<serde_json::Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        let header = forge.header.replace("$KID", read(parts[0])["kid"].as_str().unwrap());
+        let mut claims = read(parts[1]);
+        for (name, value) in &forge.claims {
+            match value {
+                serde_json::Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+                value => claims[name] = value.clone(),
+            }
+        }
+        let payload = forge.payload.clone().unwrap_or_else(|| claims.to_string());
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = match forge.sign {
+            Sign::None => String::new(),
+            Sign::Kept => parts[2].to_owned(),
+            Sign::Own => {
+                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                URL_SAFE_NO_PAD.encode(key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap())
+            }
+            Sign::Public => {
+                let keys = DevIssuer::load(&self.ground.world.dir, "people").unwrap().keys().to_string();
+                let key = hmac::Key::new(hmac::HMAC_SHA256, keys.as_bytes());
+                URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()))
+            }
+        };
+        format!("{signed}.{signature}")
     }
 
     fn fill(&self, text: &str, attempt: &Attempt, token: &Option<String>) -> String {

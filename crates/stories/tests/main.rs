@@ -17,6 +17,7 @@ mod canary;
 mod cut;
 mod faults;
 mod ground;
+mod identity;
 mod join;
 mod lost;
 mod raw;

@@ -5,6 +5,9 @@
 //! Deliberately knows nothing of connections: the identity of a request is that of its own headers, whatever came before it on
 //! the same connection. `access_token` in the query is refused where the query is read.
 //!
+//! What was concluded of a token is remembered, by its SHA-256, and only as long as the issuer's keys are the same: that it is good for a minute,
+//! that it is bad for ten seconds. A fault that is the issuer's is never remembered.
+//!
 //! The issuers, their keys and all that was concluded from them are one set, which is replaced as a whole and never changed: a token
 //! that was believed under other issuers or rules is not believed under these.
 
@@ -25,14 +28,17 @@ use mantlet_core::identity::token::{Blame, Keys, TokenFault, Verifier};
 use mantlet_core::time::{Clock, Timestamp};
 use tokio::sync::watch;
 
-use super::keys::{KeySource, Pace, SourceFault};
+use super::keys::{Held, KeySource, Pace, SourceFault};
 use super::review::{Reviews, Standing};
 use crate::upstream::Cluster;
 
 /// A verified token is believed this long at most without another look at it.
-const CACHE_LIFE: Duration = Duration::from_secs(60);
+const BELIEVED: Duration = Duration::from_secs(60);
+const MOST_BELIEVED: usize = 10_240;
+/// One that was refused after a look at keys, this long: a flood of it costs no signature checks and no expressions.
+const REFUSED: Duration = Duration::from_secs(10);
+const MOST_REFUSED: usize = 4_096;
 const SHARDS: usize = 16;
-const ENTRIES_PER_SHARD: usize = 640;
 
 /// The subprotocol in which the API server takes a bearer token (apiserver `pkg/authentication/request/websocket/protocol.go`).
 const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
@@ -53,7 +59,8 @@ pub struct Authenticator {
 struct Trust {
     verifier: Verifier,
     sources: Vec<Arc<KeySource>>,
-    believed: Cache,
+    believed: Cache<Arc<Verified>>,
+    refused: Cache<TokenFault>,
 }
 
 /// Why a request has no caller. `Display` is for the log.
@@ -247,54 +254,67 @@ impl Trust {
         Ok(Self {
             verifier: Verifier::new(issuers),
             sources,
-            believed: Cache::default(),
+            believed: Cache::of(MOST_BELIEVED),
+            refused: Cache::of(MOST_REFUSED),
         })
     }
 
     fn judge(&self, token: &str, print: &Print, now: Timestamp) -> Result<Arc<Verified>, TokenFault> {
-        match self.remembered(print, now) {
-            Some(verified) => Ok(verified),
+        if let Some(verified) = self.remembered(&self.believed, print, now) {
+            return Ok(verified);
+        }
+        match self.remembered(&self.refused, print, now) {
+            Some(fault) => Err(fault),
             None => self.verify(token, print, now),
         }
     }
 
     fn verify(&self, token: &str, print: &Print, now: Timestamp) -> Result<Arc<Verified>, TokenFault> {
         let used = Cell::new(None);
-        let keys = |issuer: &Issuer| match self.source(issuer.url()).and_then(|source| source.held(now)) {
-            Some(held) => {
-                used.set(Some((held.generation, held.good_until())));
+        let keys = |issuer: &Issuer| match self.held(issuer.url(), now) {
+            Some((source, held)) => {
+                used.set(Some((source, held.generation, held.good_until())));
                 Keys::Known(held.keys.clone())
             }
             None => Keys::Unavailable,
         };
-        let verified = Arc::new(self.verifier.verify(token, &keys, now)?);
-        if let Some((generation, keys_end)) = used.get() {
-            let until = verified.expires().min(now.after(CACHE_LIFE)).min(keys_end);
-            let entry = Entry {
-                verified: verified.clone(),
-                until,
-                generation,
-            };
-            self.believed.put(print, entry, now);
+        let judged = self.verifier.verify(token, &keys, now).map(Arc::new);
+        // Without a look at keys there is nothing worth remembering: a refusal was cheap, or it was for want of keys, which is not the token's fault.
+        let Some((source, generation, keys_end)) = used.get() else {
+            return judged;
+        };
+        let under = |until: Timestamp| Under {
+            until: until.min(keys_end),
+            source,
+            generation,
+        };
+        match &judged {
+            Ok(verified) => {
+                let until = verified.expires().min(now.after(BELIEVED));
+                self.believed.put(print, verified.clone(), under(until), now);
+            }
+            Err(fault) => self.refused.put(print, fault.clone(), under(now.after(REFUSED)), now),
         }
-        Ok(verified)
+        judged
     }
 
-    fn remembered(&self, print: &Print, now: Timestamp) -> Option<Arc<Verified>> {
-        let (verified, generation) = self.believed.look(print, now)?;
-        let held = self.source(verified.issuer())?.held(now)?;
-        (held.generation == generation).then_some(verified)
+    /// What was concluded of a token, as long as the keys are those that it was concluded with.
+    fn remembered<T: Clone>(&self, cache: &Cache<T>, print: &Print, now: Timestamp) -> Option<T> {
+        let (conclusion, under) = cache.look(print, now)?;
+        let held = self.sources.get(under.source)?.held(now)?;
+        (held.generation == under.generation).then_some(conclusion)
+    }
+
+    fn held(&self, issuer: &str, now: Timestamp) -> Option<(usize, Arc<Held>)> {
+        let at = self.sources.iter().position(|source| source.issuer() == issuer)?;
+        Some((at, self.sources.get(at)?.held(now)?))
     }
 
     async fn refetched(&self, issuer: &str, now: Timestamp) -> bool {
-        match self.source(issuer) {
+        match self.sources.iter().find(|source| source.issuer() == issuer) {
             Some(source) => source.refetched(now).await,
             None => false,
         }
-    }
-
-    fn source(&self, issuer: &str) -> Option<&Arc<KeySource>> {
-        self.sources.iter().find(|source| source.issuer() == issuer)
     }
 }
 
@@ -343,43 +363,51 @@ impl Print {
     }
 }
 
-/// Tokens verified not long ago. In memory of one process only; what it forgets is verified again.
-#[derive(Debug, Default)]
-struct Cache {
-    shards: [Mutex<HashMap<Print, Entry>>; SHARDS],
+/// What was concluded of tokens not long ago. In memory of one process only; what it forgets is concluded again.
+#[derive(Debug)]
+struct Cache<T> {
+    shards: [Mutex<HashMap<Print, (T, Under)>>; SHARDS],
+    most: usize,
 }
 
-#[derive(Debug)]
-struct Entry {
-    verified: Arc<Verified>,
-    /// Never later than the token's own end.
+/// Under what a conclusion was reached, and how long it is to be remembered.
+#[derive(Debug, Clone, Copy)]
+struct Under {
+    /// Never later than the token's own end, nor than that of the keys.
     until: Timestamp,
-    /// Of the issuer's keys that it was verified with.
+    source: usize,
+    /// Of that source's keys.
     generation: u64,
 }
 
-impl Cache {
-    fn look(&self, print: &Print, now: Timestamp) -> Option<(Arc<Verified>, u64)> {
+impl<T: Clone> Cache<T> {
+    fn of(most: usize) -> Self {
+        Self {
+            shards: Default::default(),
+            most: most / SHARDS,
+        }
+    }
+
+    fn look(&self, print: &Print, now: Timestamp) -> Option<(T, Under)> {
         let shard = self.shard(print).lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = shard.get(print).filter(|entry| now < entry.until)?;
-        Some((entry.verified.clone(), entry.generation))
+        shard.get(print).filter(|(_, under)| now < under.until).cloned()
     }
 
     /// Full: those that have ended go, or else any one.
-    fn put(&self, print: &Print, entry: Entry, now: Timestamp) {
+    fn put(&self, print: &Print, conclusion: T, under: Under, now: Timestamp) {
         let mut shard = self.shard(print).lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= ENTRIES_PER_SHARD {
-            shard.retain(|_, entry| now < entry.until);
+        if shard.len() >= self.most {
+            shard.retain(|_, (_, under)| now < under.until);
         }
-        if shard.len() >= ENTRIES_PER_SHARD
+        if shard.len() >= self.most
             && let Some(any) = shard.keys().next().copied()
         {
             shard.remove(&any);
         }
-        shard.insert(*print, entry);
+        shard.insert(*print, (conclusion, under));
     }
 
-    fn shard(&self, print: &Print) -> &Mutex<HashMap<Print, Entry>> {
+    fn shard(&self, print: &Print) -> &Mutex<HashMap<Print, (T, Under)>> {
         &self.shards[usize::from(print.0[0]) % SHARDS]
     }
 }

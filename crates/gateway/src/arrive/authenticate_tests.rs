@@ -127,6 +127,12 @@ impl World {
             .await
     }
 
+    fn remembered_as_refused(&self, token: &str) -> Option<SignInFault> {
+        let trust = self.authenticator.trust.load();
+        let fault = trust.remembered(&trust.refused, &Print::of(token), self.clock.now());
+        fault.map(SignInFault::Token)
+    }
+
     fn source(&self) -> Arc<KeySource> {
         self.authenticator.trust.load().sources[0].clone()
     }
@@ -389,6 +395,84 @@ async fn an_issuer_whose_certificate_is_not_trusted_gives_no_keys() {
     }
     assert_eq!(authenticator.issuers_without_keys(world.clock.now()), [url.as_str()]);
     assert_eq!(world.asked(), 0, "not even the request was sent");
+}
+
+/// T44: one bad token, sent again and again, is checked once in ten seconds; whoever it is refused to gets the same answer.
+#[tokio::test]
+async fn a_bad_token_that_comes_again_is_refused_from_memory() {
+    let (key, other) = (SigningKey::new("a"), SigningKey::new("a"));
+    let world = World::new(jwks(&[&key]), lazy()).await;
+    assert!(world.ask(&world.token(&key, 600)).await.is_ok());
+    let forged = world.token(&other, 600);
+    let first = world.ask(&forged).await.unwrap_err();
+    assert!(matches!(first, SignInFault::Token(TokenFault::Signature { .. })), "{first}");
+    assert_eq!(world.remembered_as_refused(&forged), Some(first.clone()));
+    assert_eq!(world.ask(&forged).await.unwrap_err(), first);
+    world.clock.0.fetch_add(10, Ordering::SeqCst);
+    assert_eq!(world.remembered_as_refused(&forged), None, "and not for longer");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_looked_at_again_once_the_keys_have_changed() {
+    let (old, new) = (SigningKey::new("old"), SigningKey::new("new"));
+    let world = World::new(jwks(&[&old]), lazy()).await;
+    assert!(world.ask(&world.token(&old, 600)).await.is_ok());
+    let early = world.token(&new, 600);
+    assert!(world.ask(&early).await.is_err());
+    assert!(world.remembered_as_refused(&early).is_some());
+    world.publish(jwks(&[&old, &new]));
+    assert!(
+        world.ask(&early).await.is_ok(),
+        "what was remembered did not keep it from asking for the keys"
+    );
+}
+
+#[tokio::test]
+async fn want_of_keys_is_no_tokens_fault_and_is_not_remembered() {
+    let key = SigningKey::new("a");
+    let world = World::new(None, lazy()).await;
+    let token = world.token(&key, 600);
+    world.next_fetch().await;
+    let refused = world.ask(&token).await.unwrap_err();
+    assert_eq!((refused.blame(), refused.check()), (Blame::Issuer, "keys"));
+    assert_eq!(world.remembered_as_refused(&token), None);
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let cache = Cache::of(64);
+    let now = Timestamp::from_seconds(NOW);
+    let under = Under {
+        until: now.after(REFUSED),
+        source: 0,
+        generation: 0,
+    };
+    for n in 0..10_000 {
+        cache.put(&Print::of(&n.to_string()), n, under, now);
+    }
+    let held: usize = cache.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+    assert_eq!(held, 64);
+}
+
+#[tokio::test]
+async fn two_issuers_at_once_vouch_for_their_own_only() {
+    let (key, other) = (SigningKey::new("same"), SigningKey::new("same"));
+    let world = World::new(jwks(&[&key]), Pace::default()).await;
+    let second = World::new(jwks(&[&other]), Pace::default()).await;
+    let mut both = issuers(&world.url, &world.authority);
+    both.extend(issuers(&second.url, &second.authority));
+    world.authenticator.replace(both).unwrap();
+    for (issuer, key) in [(&world, &key), (&second, &other)] {
+        let verified = world.ask(&issuer.token(key, 600)).await.unwrap();
+        assert_eq!(verified.issuer(), issuer.url);
+    }
+    for (issuer, key) in [(&world, &other), (&second, &key)] {
+        let refused = world.ask(&issuer.token(key, 600)).await.unwrap_err();
+        let expected = TokenFault::Signature {
+            issuer: issuer.url.clone(),
+        };
+        assert_eq!(refused, SignInFault::Token(expected), "the key id is the same, the key is the other's");
+    }
 }
 
 #[tokio::test]
