@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelBool, CelInt, CelList, CelString, DYN_TYPE, Kind, LIST_TYPE, Type};
+use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelString, DYN_TYPE, Kind, LIST_TYPE, Type};
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{DeclarationError, Env, ExecutionError, extensions};
 use regex::{Regex, RegexBuilder};
@@ -39,6 +39,8 @@ pub(crate) enum Cost {
     Pairs,
     /// Keeps a copy of its argument.
     Keep,
+    /// Reads the text it is given; a double is written as Go writes it first.
+    Shown,
     /// Replaced by a function of ours that is given the meter.
     Own,
 }
@@ -78,7 +80,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     global("int", &[Any], Int, Cost::Text),
     global("uint", &[Any], Uint, Cost::Text),
     global("double", &[Any], Double, Cost::Text),
-    global("string", &[Any], Text, Cost::Text),
+    global("string", &[Any], Text, Cost::Shown),
     global("bytes", &[Any], Bytes, Cost::Text),
     global("timestamp", &[Any], Timestamp, Cost::Text),
     global("duration", &[Any], Duration, Cost::Text),
@@ -239,6 +241,7 @@ fn library() -> Result<Env, DeclarationError> {
     own("@spread", 1, spread)?;
     own("@share", 1, keep)?;
     own("@text", 1, text)?;
+    own("@shown", 1, shown)?;
     own("@scan", 1, scan)?;
     own("@sort", 1, sort)?;
     own("@pairs", 1, pairs)?;
@@ -306,6 +309,33 @@ fn keep<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 
 fn text<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     pass(args, text_weight)
+}
+
+/// cel-go (`common/types/double.go`) writes a double with `%g`. A user's name may be made of one, so it must come out the same.
+fn shown<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
+    let value = pass(args, text_weight)?;
+    match value.downcast_ref::<CelDouble>() {
+        Some(double) => Ok(CowVal::owned(CelString::from(in_go(*double.inner())))),
+        None => Ok(value),
+    }
+}
+
+/// Go `strconv`, format 'g' with the fewest digits: an exponent, of two digits at least, below -4 and from 6 on.
+fn in_go(double: f64) -> String {
+    if double.is_infinite() {
+        return if double > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{double:e}");
+    let Some((digits, Ok(exponent))) = scientific.split_once('e').map(|(d, e)| (d, e.parse::<i32>())) else {
+        return double.to_string();
+    };
+    match exponent {
+        -4..6 => double.to_string(),
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+    }
 }
 
 fn text_weight(value: &dyn Val) -> u64 {

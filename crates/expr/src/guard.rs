@@ -165,6 +165,11 @@ impl Guard {
             Cost::Sort => self.arguments(call, namespaced, Some("@sort")),
             Cost::Pairs => self.arguments(call, namespaced, Some("@pairs")),
             Cost::Keep => self.arguments(call, namespaced, Some("@share")),
+            Cost::Shown => {
+                // A literal may be a double too.
+                call.args = call.args.into_iter().map(|a| paid("@shown", self.expr(a))).collect();
+                Expr::Call(call)
+            }
         }
     }
 

@@ -82,6 +82,34 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn a_program_tells_the_fields_that_it_spells() {
+    let env = Environment::new("a test", &["claims"]).with_escaped_fields();
+    let source = "has(claims.a) && claims.?b.orValue(claims.c__dot__d) == claims['e'] && [1].all(x, claims.f == x)";
+    let program = Program::compile(&env, source, Wants::Bool).unwrap();
+    assert_eq!(program.fields_of("claims").into_iter().collect::<Vec<_>>(), ["a", "b", "c.d", "f"]);
+}
+
+#[test]
+fn fields_may_be_escaped_where_the_environment_says_so() {
+    let claims = serde_json::json!({"kubernetes.io": {"a-b": [{"in": 1}]}, "a__dot__b": 2});
+    let mut bindings = Bindings::new(None);
+    bindings.bind("claims", &claims);
+    let plain = Environment::new("a test", &["claims"]);
+    let escaped = plain.clone().with_escaped_fields();
+    let evaluate = |env, source| {
+        let program = Program::compile(env, source, Wants::Any).unwrap();
+        program.evaluate(&bindings).map(|outcome| outcome.into_json())
+    };
+    let source = "claims.kubernetes__dot__io.a__dash__b[0].__in__";
+    assert_eq!(evaluate(&escaped, source), Ok(Value::from(1)));
+    assert_eq!(evaluate(&escaped, "claims.?kubernetes__dot__io.?a__dash__b.hasValue()"), Ok(Value::from(true)));
+    assert_eq!(evaluate(&escaped, "has(claims.kubernetes__dot__io)"), Ok(Value::from(true)));
+    assert!(evaluate(&plain, source).is_err());
+    assert_eq!(evaluate(&plain, "claims.a__dot__b"), Ok(Value::from(2)));
+    assert!(evaluate(&escaped, "claims.a__dot__b").is_err());
+}
+
+#[test]
 fn a_program_tells_what_must_be_fetched_for_it() {
     let env = Environment::new("a test", &["request", "object", "oldObject", "variables"]);
     let source =

@@ -29,7 +29,7 @@ fn mappings() -> Value {
     json!({
         "claimMappings": {
             "username": {"expression": "claims.email"},
-            "groups": {"expression": "claims.groups.map(g, 'op:' + g)"},
+            "groups": {"expression": "dyn(claims.groups).map(g, 'op:' + g)"},
             "uid": {"claim": "sub"},
             "extra": [
                 {"key": "example.com/login", "valueExpression": "claims.amr"},

@@ -150,3 +150,31 @@ impl PartialEq for Expression {
 }
 
 impl Eq for Expression {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What k8s.io/apiserver v0.35.4 (`pkg/authentication/cel`) makes of each expression over the claims of the first line.
+    const UPSTREAM: &str = include_str!("../../vectors/authentication-cel.jsonl");
+
+    #[test]
+    fn expressions_come_to_what_the_api_server_makes_of_them() {
+        let mut lines = UPSTREAM.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let claims = lines.next().unwrap()["claims"].as_object().unwrap().clone();
+        let subject = Subject::claims(&claims);
+        let mut compared = 0;
+        for line in lines {
+            let source = line["expression"].as_str().unwrap();
+            let expression = Expression::compile(source, Ground::Claims, Wants::Any).unwrap();
+            let outcome = expression.evaluate(&subject).map(Outcome::into_json);
+            match (line.get("is"), outcome) {
+                (Some(expected), Ok(outcome)) => assert_eq!(outcome, *expected, "{source}"),
+                (None, Err(_)) => {}
+                (expected, outcome) => panic!("{source}: {outcome:?}, not {expected:?}"),
+            }
+            compared += 1;
+        }
+        assert_eq!(compared, 41);
+    }
+}
