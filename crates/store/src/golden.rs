@@ -89,7 +89,7 @@ async fn writes_it_anew() {
     let mut torn = store.journal.slot().unwrap();
     opens(&mut torn, &session);
     torn.durable().await.unwrap();
-    let crashed = scratch.crashed();
+    let crashed = scratch.crashed().await;
     let mut bytes = std::fs::read(crashed.path().join(SEGMENT)).unwrap();
     let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[last - 9..].fill(0);
@@ -103,7 +103,7 @@ async fn writes_it_anew() {
     let closed = answered(&last, 201, &clock);
     last.close(closed);
     store.journal.settled().await.unwrap();
-    let whole = crashed.crashed();
+    let whole = crashed.crashed().await;
     store.close().await;
     keep(&crashed, &whole, &clock).await;
 }

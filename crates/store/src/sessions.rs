@@ -439,8 +439,18 @@ pub(crate) mod tests {
     use mantlet_core::time::Clock;
 
     use super::*;
-    use crate::testing::{Scratch, caller, clock, cluster, open};
+    use crate::testing::{Scratch, caller, clock, cluster, on_both, open};
     use crate::{HandClock, Owner, Store, Visible};
+
+    on_both! {
+        a_session_lasts_while_requests_come_and_ends_when_idle,
+        a_session_ends_at_its_greatest_age_however_busy,
+        agents_keys_and_clusters_have_sessions_of_their_own,
+        a_live_session_goes_on_after_a_restart,
+        the_session_longest_without_a_request_gives_way,
+        a_session_is_seen_by_its_owner_only,
+        no_session_is_given_out_that_cannot_be_written_down,
+    }
 
     fn who<'a>(agent: &'a str, session_key: &'a str) -> Who<'a> {
         let (idle, max) = (Duration::from_secs(60), Duration::from_secs(200));
@@ -475,9 +485,8 @@ pub(crate) mod tests {
             .items
     }
 
-    #[tokio::test]
-    async fn a_session_lasts_while_requests_come_and_ends_when_idle() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn a_session_lasts_while_requests_come_and_ends_when_idle(scratch: Scratch) {
+        let clock = clock();
         let store = open(&scratch, &clock).await.unwrap();
         let first = enter(&store, "coder", &clock);
         for _ in 0..2 {
@@ -502,9 +511,8 @@ pub(crate) mod tests {
         assert_eq!(shown[0].status.ended_reason.as_deref(), Some("Idle"));
     }
 
-    #[tokio::test]
-    async fn a_session_ends_at_its_greatest_age_however_busy() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn a_session_ends_at_its_greatest_age_however_busy(scratch: Scratch) {
+        let clock = clock();
         let store = open(&scratch, &clock).await.unwrap();
         let first = enter(&store, "coder", &clock);
         assert_eq!(first.ends(), clock.now().after(Duration::from_secs(200)));
@@ -517,9 +525,8 @@ pub(crate) mod tests {
         assert_eq!(shown(&store).await[0].status.ended_reason.as_deref(), Some("MaxAge"));
     }
 
-    #[tokio::test]
-    async fn agents_keys_and_clusters_have_sessions_of_their_own() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn agents_keys_and_clusters_have_sessions_of_their_own(scratch: Scratch) {
+        let clock = clock();
         let store = open(&scratch, &clock).await.unwrap();
         let other = Cluster {
             name: "other".into(),
@@ -552,9 +559,8 @@ pub(crate) mod tests {
         assert!(names.iter().all(|name| name.len() == 20 && name.starts_with("ses-")));
     }
 
-    #[tokio::test]
-    async fn a_live_session_goes_on_after_a_restart() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn a_live_session_goes_on_after_a_restart(scratch: Scratch) {
+        let clock = clock();
         let store = open(&scratch, &clock).await.unwrap();
         let first = enter(&store, "coder", &clock);
         store.close().await;
@@ -567,9 +573,8 @@ pub(crate) mod tests {
         assert_ne!(enter(&store, "coder", &clock), first);
     }
 
-    #[tokio::test]
-    async fn the_session_longest_without_a_request_gives_way() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn the_session_longest_without_a_request_gives_way(scratch: Scratch) {
+        let clock = clock();
         let mut store = open(&scratch, &clock).await.unwrap();
         store.sessions.kept = 2;
         let first = enter(&store, "a", &clock);
@@ -582,9 +587,8 @@ pub(crate) mod tests {
         assert_eq!(shown(&store).await[0].status.ended_reason.as_deref(), Some("Evicted"));
     }
 
-    #[tokio::test]
-    async fn a_session_is_seen_by_its_owner_only() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn a_session_is_seen_by_its_owner_only(scratch: Scratch) {
+        let clock = clock();
         let store = open(&scratch, &clock).await.unwrap();
         let name = enter(&store, "coder", &clock);
         store.index.flush().await.unwrap();
@@ -622,9 +626,8 @@ pub(crate) mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn no_session_is_given_out_that_cannot_be_written_down() {
-        let (scratch, clock) = (Scratch::new(), clock());
+    async fn no_session_is_given_out_that_cannot_be_written_down(scratch: Scratch) {
+        let clock = clock();
         let mut config = scratch.config();
         config.sizes.requests = 1;
         let store = Store::open(config, clock.clone()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What tests of this crate share: a folder that goes away, a store in it, requests.
+//! What tests of this crate share: a folder that goes away, a store in it or in a PostgreSQL database that goes away too, requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,30 +11,94 @@ use mantlet_core::record::{
 };
 use mantlet_core::time::{Clock, Timestamp};
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::database::Database;
+use crate::disk::{Disk, Folder};
+use crate::journal::{ChainKey, Shared};
+use crate::keyring::{Begun, Keyring};
 use crate::{HandClock, JournalAt, MissingKey, Sizes, Slot, Store, StoreConfig, StoreFault};
 
 #[derive(Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch {
+    folder: PathBuf,
+    database: Option<Own>,
+}
+
+/// A database of one test's own.
+#[derive(Debug)]
+struct Own {
+    server: PgConnectOptions,
+    name: String,
+    url: String,
+}
+
+/// Runs each test on SQLite and files, and on PostgreSQL where there is one.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::testing::Scratch::new()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(scratch) = crate::testing::Scratch::postgres().await {
+                    super::$test(scratch).await;
+                }
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
 
 impl Scratch {
     pub(crate) fn new() -> Self {
         let name = format!("mantlet-store-{}", hex::encode(crate::random::bytes::<8>().unwrap()));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder, database: None }
+    }
+
+    /// With a new database on the server of `MANTLET_POSTGRES`; none if that is not set, which in CI is a failure.
+    #[expect(clippy::print_stderr, reason = "a test that did not run says so")]
+    pub(crate) async fn postgres() -> Option<Self> {
+        let Ok(server) = std::env::var("MANTLET_POSTGRES") else {
+            assert!(std::env::var_os("CI").is_none(), "CI has a PostgreSQL");
+            eprintln!("skipped: MANTLET_POSTGRES is not set; `cargo xtask test` sets it");
+            return None;
+        };
+        let name = format!("test_{}", hex::encode(crate::random::bytes::<8>().unwrap()));
+        let (front, _) = server.rsplit_once('/').expect("a database in the URL");
+        let url = format!("{front}/{name}");
+        let server: PgConnectOptions = server.parse().unwrap();
+        execute(&server, format!("CREATE DATABASE {name}")).await;
+        let mut scratch = Self::new();
+        scratch.database = Some(Own { server, name, url });
+        Some(scratch)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     /// Small segments, so that tests cross them.
     pub(crate) fn config(&self) -> StoreConfig {
+        let (database, journal) = match &self.database {
+            Some(own) => (own.url.clone(), JournalAt::Database),
+            None => (
+                format!("sqlite://{}", self.folder.join("index/mantlet.db").display()),
+                JournalAt::Folder(self.folder.join("journal")),
+            ),
+        };
         StoreConfig {
-            database: format!("sqlite://{}", self.0.join("index/mantlet.db").display()).into(),
-            journal: JournalAt::Folder(self.0.join("journal")),
-            recordings: self.0.join("recordings"),
-            key_file: self.0.join("key"),
+            database: database.into(),
+            journal,
+            recordings: self.folder.join("recordings"),
+            key_file: self.folder.join("key"),
             missing_key: MissingKey::Create,
             sizes: Sizes {
                 segment: 32 << 10,
@@ -43,25 +107,125 @@ impl Scratch {
         }
     }
 
-    /// What a crash at this moment would leave: the files as they are, without any end.
-    pub(crate) fn crashed(&self) -> Scratch {
-        let copy = Scratch::new();
-        copy_all(&self.0, &copy.0);
+    /// What a crash at this moment would leave: the files and the journal's rows as they are, without any end.
+    pub(crate) async fn crashed(&self) -> Scratch {
+        let copy = match &self.database {
+            Some(_) => Self::postgres().await.unwrap(),
+            None => Self::new(),
+        };
+        copy_all(&self.folder, &copy.folder);
+        if let (Some(from), Some(to)) = (&self.database, &copy.database) {
+            copy_journal(from, to).await;
+        }
         copy
     }
 
-    pub(crate) fn forget_index(&self) {
-        std::fs::remove_dir_all(self.0.join("index")).unwrap();
+    pub(crate) async fn forget_index(&self) {
+        match &self.database {
+            Some(own) => crate::Index::forget(&own.open().await).await.unwrap(),
+            None => std::fs::remove_dir_all(self.folder.join("index")).unwrap(),
+        }
     }
 
     pub(crate) fn segment(&self, number: u64) -> PathBuf {
-        self.0.join(format!("journal/{number:010}.journal"))
+        self.folder.join(format!("journal/{number:010}.journal"))
+    }
+
+    /// The one chain that was written here, and the key of its checkpoints. Waits: not for a task.
+    pub(crate) async fn chain(&self) -> (Arc<dyn Disk>, ChainKey) {
+        let (disk, keyring): (Arc<dyn Disk>, _) = match &self.database {
+            None => {
+                let folder = self.folder.join("journal");
+                let keyring = Keyring::open(&folder, &self.folder.join("key"), MissingKey::Refuse, Begun::Yes, NOW);
+                (Arc::new(Folder::new(&folder)), keyring.unwrap())
+            }
+            Some(own) => {
+                let (database, key) = (own.open().await, self.folder.join("key"));
+                let keyring = Keyring::open_in(&database, &key, MissingKey::Refuse, Begun::Yes, NOW).await;
+                let shared = Shared::new(own.url.parse().unwrap()).unwrap();
+                let chains = shared.heads(&database).await.unwrap();
+                let [(chain, _, segment_size)] = &chains[..] else {
+                    panic!("one chain, not {chains:?}")
+                };
+                (shared.read(chain, *segment_size), keyring.unwrap())
+            }
+        };
+        let key = ChainKey {
+            id: keyring.chain_key_id().to_owned(),
+            key: keyring.chain_key(),
+        };
+        (disk, key)
+    }
+
+    /// Does something to the database behind the back of whoever uses it.
+    pub(crate) async fn tamper(&self, statement: &'static str) {
+        let own = self.database.as_ref().expect("a database");
+        execute(&own.url.parse().unwrap(), statement).await;
+    }
+
+    /// Does two things to the server about this database, from outside it.
+    pub(crate) async fn administer(&self, first: &'static str, second: &'static str) {
+        let own = self.database.as_ref().expect("a database");
+        let mut connection = own.server.connect().await.unwrap();
+        for statement in [first, second] {
+            sqlx::query(statement).bind(&own.name).execute(&mut connection).await.unwrap();
+        }
+        connection.close().await.unwrap();
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_micros(0);
+
+impl Own {
+    async fn open(&self) -> Database {
+        Database::open(&self.url.as_str().into()).await.unwrap()
+    }
+}
+
+async fn execute(server: &PgConnectOptions, statement: impl Into<String>) {
+    let mut connection = server.connect().await.unwrap();
+    let statement = sqlx::AssertSqlSafe(statement.into());
+    sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn copy_journal(from: &Own, to: &Own) {
+    let to = to.open().await;
+    let (Database::Postgres(from), Database::Postgres(to)) = (from.open().await, to) else {
+        panic!("two PostgreSQL databases")
+    };
+    // As JSON, a table at a time, all of the same moment.
+    let mut moment = from.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    for (read, write) in [
+        (
+            "SELECT coalesce(jsonb_agg(t), '[]')::text FROM chains t",
+            "INSERT INTO chains SELECT * FROM jsonb_populate_recordset(null::chains, $1::jsonb)",
+        ),
+        (
+            "SELECT coalesce(jsonb_agg(t), '[]')::text FROM journal t",
+            "INSERT INTO journal SELECT * FROM jsonb_populate_recordset(null::journal, $1::jsonb)",
+        ),
+        (
+            "SELECT coalesce(jsonb_agg(t), '[]')::text FROM keyring t",
+            "INSERT INTO keyring SELECT * FROM jsonb_populate_recordset(null::keyring, $1::jsonb)",
+        ),
+    ] {
+        let rows: String = sqlx::query_scalar(read).fetch_one(&mut *moment).await.unwrap();
+        sqlx::query(write).bind(rows).execute(&to).await.unwrap();
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.folder);
+        if let Some(Own { server, name, .. }) = self.database.take() {
+            // On a thread of its own: the one that drops it may be a task's.
+            let gone = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(execute(&server, format!("DROP DATABASE {name} WITH (FORCE)")));
+            });
+            let _ = gone.join();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the index shows of a journal, to whom, and that it can be made again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mantlet_api::audit::Stage;
@@ -10,19 +11,28 @@ use mantlet_core::time::Clock;
 use proptest::prelude::*;
 
 use super::{Owner, Visible};
-use crate::testing::{Scratch, answered, caller, clock, open, opened, parts, request};
+use crate::testing::{Scratch, on_both, answered, caller, clock, open, opened, parts, request};
 use crate::{HandClock, Slot, Store, StoreFault};
 
 const EVERYTHING: Visible = Visible::Everything;
+
+on_both! {
+    a_request_becomes_one_audit_event,
+    a_request_under_way_is_seen_and_its_end_changes_the_same_event,
+    whoever_watches_hears_of_each_change,
+    pages_follow_each_other_without_gap_or_double,
+    one_sees_ones_own_and_an_auditor_sees_all,
+    an_index_made_anew_equals_the_one_that_was_lost,
+    a_rebuilt_index_equals_the_one_that_was_thrown_away,
+}
 
 async fn events(store: &Store) -> Vec<SessionEvent> {
     store.index.flush().await.unwrap();
     store.index.events(&EVERYTHING, None, None, None).await.unwrap().items
 }
 
-#[tokio::test]
-async fn a_request_becomes_one_audit_event() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn a_request_becomes_one_audit_event(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut slot = store.journal.slot().unwrap();
     let lookup = slot.look_up("dryRun");
@@ -80,9 +90,8 @@ async fn a_request_becomes_one_audit_event() {
     assert_eq!(serde_json::to_value(event).unwrap(), wanted);
 }
 
-#[tokio::test]
-async fn a_request_under_way_is_seen_and_its_end_changes_the_same_event() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn a_request_under_way_is_seen_and_its_end_changes_the_same_event(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
@@ -100,9 +109,8 @@ async fn a_request_under_way_is_seen_and_its_end_changes_the_same_event() {
     assert!(changes[0].version > version && store.index.version() == changes[0].version);
 }
 
-#[tokio::test]
-async fn whoever_watches_hears_of_each_change() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn whoever_watches_hears_of_each_change(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut versions = store.index.versions();
     let before = *versions.borrow_and_update();
@@ -111,9 +119,8 @@ async fn whoever_watches_hears_of_each_change() {
     assert!(*versions.borrow() > before);
 }
 
-#[tokio::test]
-async fn pages_follow_each_other_without_gap_or_double() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn pages_follow_each_other_without_gap_or_double(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut ids = Vec::new();
     for _ in 0..7 {
@@ -146,9 +153,8 @@ async fn pages_follow_each_other_without_gap_or_double() {
     assert_eq!(fault, StoreFault::Continue);
 }
 
-#[tokio::test]
-async fn one_sees_ones_own_and_an_auditor_sees_all() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn one_sees_ones_own_and_an_auditor_sees_all(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut ids = Vec::new();
     for subject in ["coder", "deployer"] {
@@ -185,12 +191,29 @@ async fn one_sees_ones_own_and_an_auditor_sees_all() {
     assert_eq!(unowned.count(), 2);
 }
 
-#[tokio::test]
-async fn an_index_made_anew_equals_the_one_that_was_lost() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn an_index_made_anew_equals_the_one_that_was_lost(scratch: Scratch) {
+    let clock = clock();
+    let before = some_work(&scratch, &clock).await;
+    scratch.forget_index().await;
     let store = open(&scratch, &clock).await.unwrap();
+    assert_eq!(shown(&store).await, before);
+    store.close().await;
+}
+
+async fn a_rebuilt_index_equals_the_one_that_was_thrown_away(scratch: Scratch) {
+    let clock = clock();
+    let before = some_work(&scratch, &clock).await;
+    Store::rebuild(scratch.config(), clock.clone()).await.unwrap();
+    let store = open(&scratch, &clock).await.unwrap();
+    assert_eq!(shown(&store).await, before);
+    store.close().await;
+}
+
+/// A store that was closed; what its index showed.
+async fn some_work(scratch: &Scratch, clock: &Arc<HandClock>) -> Vec<String> {
+    let store = open(scratch, clock).await.unwrap();
     for subject in ["coder", "deployer", "coder"] {
-        let session = crate::sessions::tests::enter(&store, subject, &clock);
+        let session = crate::sessions::tests::enter(&store, subject, clock);
         let mut slot = store.journal.slot().unwrap();
         slot.open(Opened::new(
             slot.id(),
@@ -198,15 +221,13 @@ async fn an_index_made_anew_equals_the_one_that_was_lost() {
         ));
         store.index.flush().await.unwrap();
         clock.advance(Duration::from_secs(1));
-        let closed = answered(&slot, 200, &clock);
+        let closed = answered(&slot, 200, clock);
         slot.close(closed);
     }
     drop(store.journal.slot().unwrap());
     let before = shown(&store).await;
     store.close().await;
-    scratch.forget_index();
-    let store = open(&scratch, &clock).await.unwrap();
-    assert_eq!(shown(&store).await, before);
+    before
 }
 
 /// Everything but the resourceVersions, which depend on how the journal happened to be cut into transactions.
@@ -247,7 +268,7 @@ async fn an_index_behind_its_journal_catches_up_at_the_start() {
     let store = open(&scratch, &clock).await.unwrap();
     request(&store, &clock).await;
     store.index.flush().await.unwrap();
-    let old = scratch.crashed();
+    let old = scratch.crashed().await;
     let id = request(&store, &clock).await;
     store.close().await;
     std::fs::remove_dir_all(scratch.path().join("index")).unwrap();

@@ -5,6 +5,9 @@
 //! moves both on: whoever lost the chain changes nothing, and a write of which nobody knows whether it was carried out is settled by asking.
 //! A chain is held by an advisory lock on the connection that writes it. The lock says who is alive; only the epoch keeps others out.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -472,8 +475,10 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(connection), Some(runtime)) = (connection, &self.0.access.reactor.0) {
-            // Said, not only hung up on, so that the lock is free when this returns.
-            let _ = runtime.block_on(tokio::time::timeout(ANSWER, connection.close()));
+            // Said, not only hung up on, so that the lock is free when this returns. On a thread of its own: a start that failed drops it in
+            // a task, which cannot wait.
+            let close = || runtime.block_on(async { tokio::time::timeout(ANSWER, connection.close()).await });
+            std::thread::scope(|scope| drop(scope.spawn(close).join()));
         }
     }
 }

@@ -5,53 +5,59 @@ use std::sync::Arc;
 use mantlet_core::record::{Closed, Line, Opened, Outcome, Record};
 use mantlet_core::time::Clock;
 
-use super::chain::ChainKey;
 use super::frame::{self, Found};
 use super::scan::{Standing, scan};
 use super::{Head, Journal, Tail};
 use crate::disk::{Disk, FaultyDisk, Folder};
-use crate::keyring::{Begun, Keyring};
-use crate::testing::{Scratch, answered, clock, open, opened, parts, request};
+use crate::testing::{Scratch, answered, clock, on_both, open, opened, parts, request};
 use crate::{JournalAt, MissingKey, Store, StoreConfig, StoreFault};
 
-fn disk(scratch: &Scratch) -> Folder {
-    Folder::new(&scratch.path().join("journal"))
+on_both! {
+    an_opening_is_on_disk_when_durable_returns,
+    what_nobody_waits_for_is_written_soon_all_the_same,
+    a_look_up_has_an_event_however_many_requests_are_refused,
+    a_slot_that_is_dropped_closes_as_abandoned,
+    what_was_open_at_the_end_of_a_process_is_closed_as_unknown,
+    records_go_on_in_the_next_segment_and_across_starts,
+    no_more_requests_than_there_is_room_for,
+    refusals_without_a_caller_are_written_up_to_a_rate_and_counted_beyond_it,
+    slots_may_outlive_the_journal,
+    a_killed_process_loses_no_acknowledged_write,
 }
 
-fn key(scratch: &Scratch) -> ChainKey {
-    let (folder, file) = (scratch.path().join("journal"), scratch.path().join("key"));
-    let keyring = Keyring::open(&folder, &file, MissingKey::Refuse, Begun::Yes, clock().now()).unwrap();
-    ChainKey {
-        id: keyring.chain_key_id().to_owned(),
-        key: keyring.chain_key(),
-    }
+async fn look(scratch: &Scratch) -> Result<Standing, StoreFault> {
+    let (disk, key) = scratch.chain().await;
+    tokio::task::spawn_blocking(move || scan(&*disk, &key)).await.unwrap()
 }
 
-fn look(scratch: &Scratch) -> Result<Standing, StoreFault> {
-    scan(&disk(scratch), &key(scratch))
-}
-
-fn lines(scratch: &Scratch) -> Vec<Line> {
-    let head = look(scratch).unwrap().head;
-    let mut tail = Tail::new(
-        Arc::new(disk(scratch)),
-        Head {
-            segment: 1,
-            offset: 0,
-            seq: 0,
-        },
-    );
-    let mut lines = Vec::new();
-    loop {
-        match tail.read(head).unwrap() {
-            more if more.is_empty() => return lines,
-            more => lines.extend(more),
+async fn lines(scratch: &Scratch) -> Vec<Line> {
+    let head = look(scratch).await.unwrap().head;
+    let begin = Head {
+        segment: 1,
+        offset: 0,
+        seq: 0,
+    };
+    let mut tail = Tail::new(scratch.chain().await.0, begin);
+    let read = move || {
+        let mut lines = Vec::new();
+        loop {
+            match tail.read(head).unwrap() {
+                more if more.is_empty() => return lines,
+                more => lines.extend(more),
+            }
         }
-    }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
 }
 
-fn closes(scratch: &Scratch) -> Vec<(String, Outcome)> {
-    let closes = lines(scratch).into_iter().filter_map(|line| match line.record {
+async fn segments(scratch: &Scratch) -> usize {
+    let disk = scratch.chain().await.0;
+    let segments = tokio::task::spawn_blocking(move || disk.segments()).await;
+    segments.unwrap().unwrap().len()
+}
+
+async fn closes(scratch: &Scratch) -> Vec<(String, Outcome)> {
+    let closes = lines(scratch).await.into_iter().filter_map(|line| match line.record {
         Record::Closed(closed) => Some((closed.audit_id, closed.outcome)),
         _ => None,
     });
@@ -69,35 +75,32 @@ fn bounds(bytes: &[u8]) -> Vec<usize> {
     bounds
 }
 
-#[tokio::test]
-async fn an_opening_is_on_disk_when_durable_returns() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn an_opening_is_on_disk_when_durable_returns(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
     slot.durable().await.unwrap();
-    let unclosed = look(&scratch.crashed()).unwrap().unclosed;
+    let unclosed = look(&scratch.crashed().await).await.unwrap().unclosed;
     assert_eq!(
         unclosed.iter().map(|open| open.audit_id.as_str()).collect::<Vec<_>>(),
         [slot.id().as_str()]
     );
 }
 
-#[tokio::test]
-async fn what_nobody_waits_for_is_written_soon_all_the_same() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn what_nobody_waits_for_is_written_soon_all_the_same(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut progress = store.journal.progress();
     let before = progress.borrow_and_update().head.seq;
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
     progress.wait_for(|progress| progress.head.seq > before).await.unwrap();
-    assert_eq!(look(&scratch.crashed()).unwrap().unclosed.len(), 1);
+    assert_eq!(look(&scratch.crashed().await).await.unwrap().unclosed.len(), 1);
 }
 
-#[tokio::test]
-async fn a_look_up_has_an_event_however_many_requests_are_refused() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn a_look_up_has_an_event_however_many_requests_are_refused(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     for _ in 0..60 {
         drop(store.journal.slot().unwrap());
@@ -107,7 +110,7 @@ async fn a_look_up_has_an_event_however_many_requests_are_refused() {
     let id = slot.id().to_string();
     drop(slot);
     store.close().await;
-    assert_eq!(closes(&scratch).pop(), Some((id, Outcome::Abandoned)));
+    assert_eq!(closes(&scratch).await.pop(), Some((id, Outcome::Abandoned)));
 }
 
 #[tokio::test]
@@ -130,7 +133,7 @@ async fn many_requests_share_a_flush() {
         .collect();
     let flushes = faulty.switches().flushes() - before;
     assert!(flushes <= 16, "{flushes} flushes for 64 requests");
-    assert_eq!(look(&scratch.crashed()).unwrap().unclosed.len(), slots.len());
+    assert_eq!(look(&scratch.crashed().await).await.unwrap().unclosed.len(), slots.len());
 }
 
 async fn futures<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
@@ -142,9 +145,8 @@ async fn futures<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send 
     done
 }
 
-#[tokio::test]
-async fn a_slot_that_is_dropped_closes_as_abandoned() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn a_slot_that_is_dropped_closes_as_abandoned(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut slot = store.journal.slot().unwrap();
     let lookup = slot.look_up("dryRun");
@@ -153,8 +155,8 @@ async fn a_slot_that_is_dropped_closes_as_abandoned() {
     let id = slot.id().to_string();
     drop(slot);
     store.close().await;
-    assert_eq!(closes(&scratch), [(id.clone(), Outcome::Abandoned)]);
-    let lookups = lines(&scratch).into_iter().find_map(|line| match line.record {
+    assert_eq!(closes(&scratch).await, [(id.clone(), Outcome::Abandoned)]);
+    let lookups = lines(&scratch).await.into_iter().find_map(|line| match line.record {
         Record::Closed(closed) => Some(closed.lookups),
         _ => None,
     });
@@ -162,25 +164,24 @@ async fn a_slot_that_is_dropped_closes_as_abandoned() {
     assert_eq!((lookup.audit_id.clone(), lookup.code), (format!("{id}.1"), Some(200)));
 }
 
-#[tokio::test]
-async fn what_was_open_at_the_end_of_a_process_is_closed_as_unknown() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn what_was_open_at_the_end_of_a_process_is_closed_as_unknown(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let done = request(&store, &clock).await;
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
     slot.durable().await.unwrap();
-    let crashed = scratch.crashed();
+    let crashed = scratch.crashed().await;
     open(&crashed, &clock).await.unwrap().close().await;
     let answered = Outcome::Answered {
         code: 200,
         reason: String::new(),
     };
     assert_eq!(
-        closes(&crashed),
+        closes(&crashed).await,
         [(done, answered), (slot.id().to_string(), Outcome::Unknown)]
     );
-    assert!(look(&crashed).unwrap().unclosed.is_empty());
+    assert!(look(&crashed).await.unwrap().unclosed.is_empty());
 }
 
 #[tokio::test]
@@ -191,7 +192,7 @@ async fn a_write_torn_at_any_byte_leaves_what_came_before() {
         request(&store, &clock).await;
         store.journal.settled().await.unwrap();
     }
-    let crashed = scratch.crashed();
+    let crashed = scratch.crashed().await;
     let (path, whole) = (crashed.segment(1), std::fs::read(crashed.segment(1)).unwrap());
     let bounds = bounds(&whole);
     let (from, end) = (bounds[bounds.len() - 4], bounds[bounds.len() - 1]);
@@ -199,7 +200,7 @@ async fn a_write_torn_at_any_byte_leaves_what_came_before() {
         let mut torn = whole.clone();
         torn[cut..end].fill(0);
         std::fs::write(&path, &torn).unwrap();
-        let standing = look(&crashed).unwrap_or_else(|fault| panic!("cut at {cut}: {fault}"));
+        let standing = look(&crashed).await.unwrap_or_else(|fault| panic!("cut at {cut}: {fault}"));
         let kept = bounds.iter().rposition(|bound| *bound <= cut).unwrap();
         assert_eq!(standing.head.seq, kept as u64, "cut at {cut}");
         assert_eq!(standing.torn.is_none(), bounds.contains(&cut), "cut at {cut}");
@@ -214,7 +215,7 @@ async fn a_torn_tail_is_taken_away_and_said_so() {
     store.journal.settled().await.unwrap();
     request(&store, &clock).await;
     store.journal.settled().await.unwrap();
-    let crashed = scratch.crashed();
+    let crashed = scratch.crashed().await;
     let mut bytes = std::fs::read(crashed.segment(1)).unwrap();
     let bounds = bounds(&bytes);
     let (cut, end) = (bounds[bounds.len() - 3] + 5, bounds[bounds.len() - 1]);
@@ -224,14 +225,14 @@ async fn a_torn_tail_is_taken_away_and_said_so() {
     let store = open(&crashed, &clock).await.unwrap();
     let again = request(&store, &clock).await;
     store.close().await;
-    let truncated = lines(&crashed).into_iter().find_map(|line| match line.record {
+    let truncated = lines(&crashed).await.into_iter().find_map(|line| match line.record {
         Record::Truncated(truncated) => Some(truncated),
         _ => None,
     });
     let truncated = truncated.unwrap();
     assert_eq!((truncated.segment, truncated.bytes, truncated.unclosed), (1, 5, 0));
     assert_eq!(
-        closes(&crashed).into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        closes(&crashed).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
         [kept, again]
     );
 }
@@ -252,7 +253,7 @@ async fn a_bit_changed_anywhere_in_durable_records_is_found() {
         flipped[place] ^= 1 << (place % 8);
         std::fs::write(scratch.segment(1), &flipped).unwrap();
         assert!(
-            matches!(look(&scratch), Err(StoreFault::Damaged { .. })),
+            matches!(look(&scratch).await, Err(StoreFault::Damaged { .. })),
             "byte {place}"
         );
     }
@@ -268,30 +269,29 @@ async fn a_record_left_out_or_put_elsewhere_breaks_the_chain() {
     let whole = std::fs::read(scratch.segment(1)).unwrap();
     let bounds = bounds(&whole);
     let frame = |index: usize| whole[bounds[index]..bounds[index + 1]].to_vec();
-    let order = |order: &[usize]| {
+    let order = async |order: &[usize]| {
         let mut bytes: Vec<u8> = order.iter().flat_map(|index| frame(*index)).collect();
         bytes.resize(whole.len(), 0);
         std::fs::write(scratch.segment(1), bytes).unwrap();
-        look(&scratch).map(|standing| standing.head.seq)
+        look(&scratch).await.map(|standing| standing.head.seq)
     };
-    assert_eq!(order(&[0, 1, 2, 3, 4, 5]), Ok(6));
+    assert_eq!(order(&[0, 1, 2, 3, 4, 5]).await, Ok(6));
     assert!(
-        matches!(order(&[0, 1, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        matches!(order(&[0, 1, 3, 4, 5]).await, Err(StoreFault::Damaged { .. })),
         "left out"
     );
     assert!(
-        matches!(order(&[0, 2, 1, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        matches!(order(&[0, 2, 1, 3, 4, 5]).await, Err(StoreFault::Damaged { .. })),
         "swapped"
     );
     assert!(
-        matches!(order(&[1, 2, 3, 4, 5]), Err(StoreFault::Damaged { .. })),
+        matches!(order(&[1, 2, 3, 4, 5]).await, Err(StoreFault::Damaged { .. })),
         "without its beginning"
     );
 }
 
-#[tokio::test]
-async fn records_go_on_in_the_next_segment_and_across_starts() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn records_go_on_in_the_next_segment_and_across_starts(scratch: Scratch) {
+    let clock = clock();
     let mut ids = Vec::new();
     for _ in 0..3 {
         let store = open(&scratch, &clock).await.unwrap();
@@ -300,9 +300,9 @@ async fn records_go_on_in_the_next_segment_and_across_starts() {
         }
         store.close().await;
     }
-    assert!(disk(&scratch).segments().unwrap().len() > 3);
-    assert_eq!(closes(&scratch).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
-    let writers: std::collections::BTreeSet<_> = lines(&scratch).into_iter().map(|line| line.writer).collect();
+    assert!(segments(&scratch).await > 3);
+    assert_eq!(closes(&scratch).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+    let writers: std::collections::BTreeSet<_> = lines(&scratch).await.into_iter().map(|line| line.writer).collect();
     assert_eq!(writers.len(), 1);
 }
 
@@ -322,9 +322,8 @@ async fn a_missing_segment_is_found() {
     );
 }
 
-#[tokio::test]
-async fn no_more_requests_than_there_is_room_for() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn no_more_requests_than_there_is_room_for(scratch: Scratch) {
+    let clock = clock();
     let mut config = scratch.config();
     config.sizes.requests = 2;
     let store = Store::open(config, clock.clone()).await.unwrap();
@@ -392,7 +391,7 @@ async fn a_full_disk_refuses_new_requests_and_still_closes_old_ones() {
     let closed = answered(&held, 200, &clock);
     held.close(closed);
     store.close().await;
-    assert_eq!(closes(&scratch).last().unwrap().0, id);
+    assert_eq!(closes(&scratch).await.last().unwrap().0, id);
 }
 
 #[tokio::test]
@@ -405,9 +404,8 @@ async fn two_processes_cannot_write_one_journal() {
     open(&scratch, &clock).await.unwrap().close().await;
 }
 
-#[tokio::test]
-async fn refusals_without_a_caller_are_written_up_to_a_rate_and_counted_beyond_it() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn refusals_without_a_caller_are_written_up_to_a_rate_and_counted_beyond_it(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     for _ in 0..120 {
         let mut slot = store.journal.slot().unwrap();
@@ -423,17 +421,16 @@ async fn refusals_without_a_caller_are_written_up_to_a_rate_and_counted_beyond_i
     clock.advance(std::time::Duration::from_secs(1));
     drop(store.journal.slot().unwrap());
     store.close().await;
-    let counted = lines(&scratch).into_iter().filter_map(|line| match line.record {
+    let counted = lines(&scratch).await.into_iter().filter_map(|line| match line.record {
         Record::Refusals(refusals) => Some(refusals.counted.iter().map(|counted| counted.count).sum::<u64>()),
         _ => None,
     });
     assert_eq!(counted.sum::<u64>(), 70);
-    assert_eq!(closes(&scratch).len(), 51);
+    assert_eq!(closes(&scratch).await.len(), 51);
 }
 
-#[tokio::test]
-async fn slots_may_outlive_the_journal() {
-    let (scratch, clock) = (Scratch::new(), clock());
+async fn slots_may_outlive_the_journal(scratch: Scratch) {
+    let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
@@ -444,7 +441,7 @@ async fn slots_may_outlive_the_journal() {
     assert_eq!(late.durable().await, Err(StoreFault::Closed));
     drop(slot);
     open(&scratch, &clock).await.unwrap().close().await;
-    assert_eq!(closes(&scratch).len(), 1);
+    assert_eq!(closes(&scratch).await.len(), 1);
 }
 
 /// Not a test of its own: what `a_killed_process_loses_no_acknowledged_write` starts and kills.
@@ -460,9 +457,13 @@ fn writes_until_it_is_killed() {
         .unwrap();
     runtime.block_on(async {
         let folder = std::path::PathBuf::from(folder);
+        let database = std::env::var("MANTLET_STORE_TEST_DATABASE").unwrap();
         let config = StoreConfig {
-            database: format!("sqlite://{}", folder.join("index/mantlet.db").display()).into(),
-            journal: JournalAt::Folder(folder.join("journal")),
+            journal: match database.starts_with("sqlite://") {
+                true => JournalAt::Folder(folder.join("journal")),
+                false => JournalAt::Database,
+            },
+            database: database.into(),
             recordings: folder.join("recordings"),
             key_file: folder.join("key"),
             missing_key: MissingKey::Create,
@@ -492,18 +493,18 @@ async fn acknowledge(store: Arc<Store>, clock: Arc<crate::HandClock>) {
     }
 }
 
-#[tokio::test]
-async fn a_killed_process_loses_no_acknowledged_write() {
+async fn a_killed_process_loses_no_acknowledged_write(scratch: Scratch) {
+    let mut acknowledged = Vec::new();
     for rounds in [1, 40, 400] {
-        killed_after(rounds).await;
+        killed_after(&scratch, rounds, &mut acknowledged).await;
     }
 }
 
-async fn killed_after(acknowledgements: usize) {
+async fn killed_after(scratch: &Scratch, acknowledgements: usize, acknowledged: &mut Vec<String>) {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 
-    let scratch = Scratch::new();
+    let before = acknowledged.len();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -512,22 +513,22 @@ async fn killed_after(acknowledgements: usize) {
             "--test-threads=1",
         ])
         .env("MANTLET_STORE_TEST_CHILD", scratch.path())
+        .env("MANTLET_STORE_TEST_DATABASE", scratch.config().database.as_str())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut acknowledged = Vec::new();
     let said = BufReader::new(child.stdout.take().unwrap());
     for line in said.lines().map_while(Result::ok) {
         if let Some(at) = line.find("ack ") {
             acknowledged.push(line[at + 4..].to_owned());
         }
-        if acknowledged.len() == acknowledgements {
+        if acknowledged.len() == before + acknowledgements {
             child.kill().unwrap();
         }
     }
     child.wait().unwrap();
-    assert!(acknowledged.len() >= acknowledgements);
+    assert!(acknowledged.len() >= before + acknowledgements);
 
     let mut config = scratch.config();
     config.sizes.segment = 256 << 10;
@@ -540,7 +541,7 @@ async fn killed_after(acknowledgements: usize) {
     let whole = acknowledged.iter().filter(|id| id.len() == 36);
     assert_eq!(whole.filter(|id| !names.contains(id.as_str())).count(), 0);
     store.close().await;
-    assert!(look(&scratch).unwrap().unclosed.is_empty());
+    assert!(look(scratch).await.unwrap().unclosed.is_empty());
 }
 
 #[test]
