@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, hint};
 use crate::places::Places;
+use crate::postgres;
 use crate::process;
 use crate::tally::Tally;
 use crate::test::{cargo_test, with_cluster};
@@ -25,7 +26,8 @@ pub(crate) fn run(places: &Places, arguments: &[String]) -> Result<(), Fault> {
 
 fn run_named(places: &Places, name: &str) -> Result<(), Fault> {
     let mut tally = Tally::default();
-    with_cluster(places, |environment| {
+    let postgres = postgres::up()?;
+    let done = with_cluster(places, |environment| {
         let arguments = [
             "test",
             "-p",
@@ -36,8 +38,10 @@ fn run_named(places: &Places, name: &str) -> Result<(), Fault> {
             "--nocapture",
             name,
         ];
-        cargo_test(places.cargo(arguments).envs(environment), &mut tally)
-    })?;
+        let mut tests = places.cargo(arguments);
+        cargo_test(tests.envs(environment).envs(postgres.environment()), &mut tally)
+    });
+    postgres.down().and(done)?;
     println!("{tally}");
     Ok(())
 }

@@ -8,6 +8,7 @@ mod deny;
 mod fault;
 mod long;
 mod places;
+mod postgres;
 mod process;
 mod suite;
 mod tally;

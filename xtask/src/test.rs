@@ -6,6 +6,7 @@ use crate::cluster::{self, Bed};
 use crate::deny;
 use crate::fault::Fault;
 use crate::places::Places;
+use crate::postgres::{self, Postgres};
 use crate::process;
 use crate::suite::Suite;
 use crate::tally::Tally;
@@ -21,22 +22,29 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
     suite.step("clippy", |_| {
         process::run(&mut places.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
+    let mut postgres = Postgres::None(String::from("it was not started"));
+    suite.step("PostgreSQL", |_| {
+        postgres = postgres::up()?;
+        Ok(())
+    });
     suite.step("unit tests", |tally| {
         let workspace = ["test", "--workspace", "--exclude", "mantlet-stories", "--no-fail-fast"];
-        cargo_test(&mut places.cargo(workspace), tally)
+        cargo_test(places.cargo(workspace).envs(postgres.environment()), tally)
     });
     suite.step("licenses and sources", |_| deny::check(places, installing));
     suite.step("build of the cluster", |_| building.wait());
     suite.step("tests of the cluster", |_| cluster::go_tests(places));
     suite.step("protobuf table", |_| cluster::schema(places, &["--check".to_owned()]));
-    suite.step("stories", |tally| stories(places, tally));
+    suite.step("stories", |tally| stories(places, &postgres, tally));
+    suite.step("end of PostgreSQL", |_| postgres.down());
     suite.end()
 }
 
-fn stories(places: &Places, tally: &mut Tally) -> Result<(), Fault> {
+fn stories(places: &Places, postgres: &Postgres, tally: &mut Tally) -> Result<(), Fault> {
     with_cluster(places, |environment| {
         let arguments = ["test", "-p", "mantlet-stories", "--no-fail-fast"];
-        cargo_test(places.cargo(arguments).envs(environment), tally)
+        let mut tests = places.cargo(arguments);
+        cargo_test(tests.envs(environment).envs(postgres.environment()), tally)
     })
 }
 

@@ -131,6 +131,8 @@ pub enum SessionsCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Throw the index away and make it anew from the journal
+    Rebuild(ServeArgs),
     /// End a session, so that its credential can do nothing more; takes the role operator
     End {
         /// Name of the session, as `mantlet sessions list` prints it

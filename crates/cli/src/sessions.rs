@@ -20,6 +20,8 @@ pub async fn sessions(args: SessionsArgs, out: &mut dyn Write) -> Exit {
         SessionsCommand::List { output, cluster } => list(output, &cluster, out).await,
         SessionsCommand::Show { name, output, cluster } => show(&name, output, &cluster, out).await,
         SessionsCommand::End { name, cluster } => end(&name, &cluster, out).await,
+        // It reads a gateway's own files: the binary carries it out.
+        SessionsCommand::Rebuild(_) => Err(Fault::Usage(String::from("`rebuild` does not go through a gateway"))),
     })
 }
 

@@ -4,16 +4,16 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use mantlet::{config, dev, serve};
 use mantlet_cli::{
-    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, TokenArgs, TokenOutput,
-    ValidateArgs,
+    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, SessionsArgs, SessionsCommand,
+    TokenArgs, TokenOutput, ValidateArgs,
 };
 use mantlet_core::law::Epoch;
 use mantlet_core::time::Clock;
-use mantlet_store::SystemClock;
+use mantlet_store::{MissingKey, Store, StoreConfig, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         Command::Config(ConfigArgs {
             command: ConfigCommand::Validate(args),
         }) => return validate(&args),
+        Command::Sessions(SessionsArgs {
+            command: SessionsCommand::Rebuild(args),
+        }) => log("warn", true).and_then(|()| run(rebuild(args))),
         Command::Sessions(args) => return online(mantlet_cli::sessions(args, &mut std::io::stdout())),
         Command::Agent(args) => return online(mantlet_cli::agent(args, &mut std::io::stdout())),
     };
@@ -76,6 +79,17 @@ async fn serve_command(args: ServeArgs) -> Result<()> {
     let bound = serve::bind(config, Arc::new(SystemClock)).await?;
     tracing::info!(address = %bound.address()?, telemetry = %bound.telemetry_address()?, "serving");
     bound.serve(told_to_stop()?).await
+}
+
+async fn rebuild(args: ServeArgs) -> Result<()> {
+    let config = config::load(&args.config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
+    let place = StoreConfig {
+        missing_key: MissingKey::Refuse,
+        ..serve::store_config(&config)
+    };
+    let rows = Store::rebuild(place, Arc::new(SystemClock)).await;
+    let rows = rows.context("cannot make the index anew")?;
+    say(&format!("{} sessions and {} events\n", rows.sessions, rows.events))
 }
 
 async fn dev_command(args: DevArgs) -> Result<()> {

@@ -33,7 +33,7 @@ use keyring::Begun;
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
 pub use fault::StoreFault;
-pub use index::{Change, Index, Owner, Page, Visible};
+pub use index::{Change, Index, Owner, Page, Rows, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};
 pub use keyring::{Keyring, MissingKey};
 pub use sessions::{NoSession, SessionId, Sessions};
@@ -96,11 +96,12 @@ impl Store {
     }
 
     /// Throws the index away and makes it anew from the journal.
-    pub async fn rebuild(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<(), StoreFault> {
+    pub async fn rebuild(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Rows, StoreFault> {
         let store = Self::open_in(ground(&config)?, config, clock, Known::Forgotten).await?;
         store.index.settled().await?;
+        let rows = store.index.rows().await;
         store.close().await;
-        store.index.health()
+        rows
     }
 
     async fn open_in(

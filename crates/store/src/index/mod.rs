@@ -69,6 +69,13 @@ pub struct Change<T> {
     pub added: bool,
 }
 
+/// How much there is in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    pub sessions: u64,
+    pub events: u64,
+}
+
 /// A session that had not ended when the process did.
 #[derive(Debug)]
 pub(crate) struct LiveSession {
@@ -255,6 +262,16 @@ impl Index {
             query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
         let row = self.database.one(row).await?;
         row.map(|row| row.try_get("cluster_uid")).transpose()
+    }
+
+    pub(crate) async fn rows(&self) -> Result<Rows, StoreFault> {
+        let count = "SELECT (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM events) AS events";
+        let row = self.database.one(query(count)).await?;
+        let row = row.ok_or_else(|| StoreFault::Index(String::from("it cannot be counted")))?;
+        Ok(Rows {
+            sessions: unsigned(row.try_get("sessions")?),
+            events: unsigned(row.try_get("events")?),
+        })
     }
 
     /// Of the chain `writer`: what other processes hold is theirs to end.

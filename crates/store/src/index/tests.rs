@@ -203,7 +203,8 @@ async fn an_index_made_anew_equals_the_one_that_was_lost(scratch: Scratch) {
 async fn a_rebuilt_index_equals_the_one_that_was_thrown_away(scratch: Scratch) {
     let clock = clock();
     let before = some_work(&scratch, &clock).await;
-    Store::rebuild(scratch.config(), clock.clone()).await.unwrap();
+    let rows = Store::rebuild(scratch.config(), clock.clone()).await.unwrap();
+    assert_eq!((rows.sessions + rows.events) as usize, before.len());
     let store = open(&scratch, &clock).await.unwrap();
     assert_eq!(shown(&store).await, before);
     store.close().await;
