@@ -12,6 +12,7 @@ pub mod bed;
 pub mod stage;
 pub mod world;
 pub mod served;
+pub mod postgres;
 pub mod bridge;
 pub mod room;
 pub mod kubectl;

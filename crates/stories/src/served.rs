@@ -23,6 +23,8 @@ pub struct Served {
     pub stage: Stage,
     pub address: SocketAddr,
     pub telemetry: SocketAddr,
+    /// How often it was started.
+    pub lives: usize,
     program: PathBuf,
     child: Option<Child>,
 }
@@ -47,6 +49,7 @@ impl Served {
             stage,
             address: plan.address,
             telemetry: plan.telemetry,
+            lives: 0,
             program: program(),
             child: None,
         };
@@ -69,6 +72,7 @@ impl Served {
             .spawn()
             .expect("mantlet starts");
         self.child = Some(child);
+        self.lives += 1;
         eventually("mantlet serve is ready", Duration::from_secs(60), async || {
             let child = self.child.as_mut().expect("started");
             if let Ok(Some(status)) = child.try_wait() {

@@ -35,6 +35,10 @@ pub struct Plan {
     pub telemetry: SocketAddr,
     /// The cluster's own issuer of ServiceAccount tokens, if they are to be accepted.
     pub cluster_issuer: Option<String>,
+    /// URL of a PostgreSQL that holds the record; else it lies in files.
+    pub database: Option<String>,
+    /// Of the gateway whose PostgreSQL it is.
+    pub key_file: Option<PathBuf>,
 }
 
 /// The group of people who hold the role operator.
@@ -69,6 +73,8 @@ impl Plan {
             address: any,
             telemetry: any,
             cluster_issuer: None,
+            database: None,
+            key_file: None,
         }
     }
 }
@@ -112,6 +118,17 @@ impl Stage {
                     "claimMappings": {"username": {"claim": "sub", "prefix": ""}}});
                 push(&mut written["jwt"], issuer);
             });
+        }
+        if let Some(url) = &plan.database {
+            // The journal lies there too.
+            rewrite(&config, |written| {
+                let storage = written["storage"].as_object_mut().expect("a mapping");
+                storage.remove("journal");
+                storage.insert("database".to_owned(), url.as_str().into());
+            });
+        }
+        if let Some(key_file) = &plan.key_file {
+            std::fs::copy(key_file, home.path("keyring.key")).expect("the key file");
         }
         let mint = |name| DevIssuer::load(home.dir(), name).expect("an issuer");
         Self {

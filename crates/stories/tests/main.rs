@@ -20,6 +20,7 @@ mod ground;
 mod identity;
 mod join;
 mod lost;
+mod postgres;
 mod raw;
 mod reload;
 mod sandbox;
