@@ -6,6 +6,9 @@
 //	                                                          to: protobuf, rawprotobuf, cbor, yaml or json
 //	{"op":"frames","data":"<base64>","contentType":"application/vnd.kubernetes.protobuf;stream=watch"}
 //	                                                       -> {"frames":[{"type":"ADDED","object":{..}}]}
+//	{"op":"audit","json":{"kind":"Event",..}}              -> {"events":1,"gvk":".."}
+//	                                                          an EventList too; unknown fields are errors
+//	{"op":"auditrule","policy":"..","request":{..}}        -> {"audit":{"level":"Metadata","omitManagedFields":false}}
 //
 // A question it cannot answer gives {"error":".."}, beside what was found until then. An "id" comes back as it was sent.
 package oracle
@@ -31,6 +34,8 @@ type question struct {
 	ContentType string              `json:"contentType"`
 	JSON        json.RawMessage     `json:"json"`
 	To          string              `json:"to"`
+	Policy      string              `json:"policy"`
+	Request     *auditRequest       `json:"request"`
 }
 
 type answer struct {
@@ -43,6 +48,8 @@ type answer struct {
 	JSON       json.RawMessage      `json:"json,omitempty"`
 	Data       []byte               `json:"data,omitempty"`
 	Frames     []frame              `json:"frames,omitempty"`
+	Events     int                  `json:"events,omitempty"`
+	Audit      *auditAnswer         `json:"audit,omitempty"`
 }
 
 // Serve answers until in ends.
@@ -94,6 +101,10 @@ func ask(q *question, a *answer) (err error) {
 		return encode(q, a)
 	case "frames":
 		return frames(q, a)
+	case "audit":
+		return audited(q, a)
+	case "auditrule":
+		return auditRule(q, a)
 	}
 	return fmt.Errorf("unknown op %q", q.Op)
 }

@@ -1,8 +1,10 @@
-//! `audit.k8s.io/v1` `Event`, as k8s.io/apiserver `pkg/apis/audit/v1/types.go` has it: the form in which a request is shown and exported.
+//! `audit.k8s.io/v1` `Event` and `Policy`, as k8s.io/apiserver `pkg/apis/audit/v1/types.go` has them: the form in which a request is shown and
+//! exported, and the rules of how much of it is written down.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 pub const API_VERSION: &str = "audit.k8s.io/v1";
 
@@ -30,6 +32,12 @@ pub struct Event {
     pub object_ref: Option<ObjectReference>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_status: Option<ResponseStatus>,
+    /// What the request held, masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_object: Option<Value>,
+    /// What the answer held, masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_object: Option<Value>,
     /// RFC 3339 with microseconds.
     pub request_received_timestamp: String,
     pub stage_timestamp: String,
@@ -37,14 +45,16 @@ pub struct Event {
     pub annotations: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How much of a request is written down; each level holds what those before it hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Level {
+    None,
     Metadata,
     Request,
     RequestResponse,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stage {
     RequestReceived,
     ResponseStarted,
@@ -98,3 +108,97 @@ pub struct ResponseStatus {
 /// `metadata: {}`, which the API server always writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Empty {}
+
+/// `EventList`: what an audit webhook is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventList {
+    pub kind: String,
+    pub api_version: String,
+    pub metadata: Empty,
+    pub items: Vec<Event>,
+}
+
+impl EventList {
+    pub fn new(items: Vec<Event>) -> Self {
+        Self {
+            kind: String::from("EventList"),
+            api_version: API_VERSION.to_owned(),
+            metadata: Empty {},
+            items,
+        }
+    }
+}
+
+/// How requests are recorded: the file of `--audit-policy-file`, unchanged. The first rule that fits counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    pub api_version: PolicyApiVersion,
+    pub kind: PolicyKind,
+    /// The API server has it "for interoperability with API infrastructure", and so has this.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+    pub rules: Vec<PolicyRule>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub omit_stages: Vec<Stage>,
+    #[serde(default)]
+    pub omit_managed_fields: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyApiVersion {
+    #[serde(rename = "audit.k8s.io/v1")]
+    V1,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyKind {
+    Policy,
+}
+
+/// A request fits if it fits every field that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyRule {
+    pub level: Level,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub user_groups: Vec<String>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub verbs: Vec<String>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<GroupResources>,
+    /// `""` is what has no namespace.
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    #[serde(
+        default,
+        rename = "nonResourceURLs",
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub non_resource_urls: Vec<String>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub omit_stages: Vec<Stage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omit_managed_fields: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupResources {
+    /// `""` is the core group.
+    #[serde(default, deserialize_with = "nothing_is_empty")]
+    pub group: String,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+}
+
+/// In Go's decoder `null` is the empty list or text, and files that say so are about.
+fn nothing_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

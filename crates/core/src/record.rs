@@ -6,8 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use mantlet_api::audit::{Level, Stage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub mod body;
+pub mod policy;
+
+pub use body::Body;
+pub use policy::{Recording, RecordingPolicy};
 
 use crate::identity::{self, Population};
 use crate::law;
@@ -105,6 +112,15 @@ pub struct Opened {
     /// Look-ups made so far; the close lists them again with their answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lookups: Vec<LookedUp>,
+    /// What the recording policy says; none where the request ended before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// Stages at which the policy has nothing exported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omit_stages: Vec<Stage>,
+    /// What was submitted, masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_object: Option<Body>,
     /// Room: the object before the change, masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
@@ -230,6 +246,9 @@ pub struct Closed {
     pub bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lookups: Vec<LookedUp>,
+    /// What was answered, masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_object: Option<Body>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -319,10 +338,16 @@ pub struct Refusals {
     pub counted: Vec<RefusedIn>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedIn {
     /// Seconds since the Unix epoch.
     pub second: i64,
+    /// The address that they came from; empty for those of so many addresses that each would be too much.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// The user name of somebody whose share of the journal was filled; empty for those whose name is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub who: String,
     pub count: u64,
 }
 
@@ -413,6 +438,9 @@ impl Opened {
             verdict: parts.verdict.map(Verdict::cut),
             not_judged: cut_all(parts.not_judged),
             lookups: Vec::new(),
+            level: None,
+            omit_stages: Vec::new(),
+            request_object: None,
             before: None,
             after: None,
             facts: None,
@@ -437,6 +465,9 @@ impl Opened {
             verdict: None,
             not_judged: Vec::new(),
             lookups: Vec::new(),
+            level: None,
+            omit_stages: Vec::new(),
+            request_object: None,
             before: None,
             after: None,
             facts: None,
@@ -460,6 +491,16 @@ impl Masked<Opened> {
             ..self.into_inner()
         })
     }
+
+    /// By what the recording policy says, with what it wants of the body.
+    pub fn recorded(self, recording: &Recording, request: Option<Masked<Body>>) -> Self {
+        Masked::mint(Opened {
+            level: Some(recording.level),
+            omit_stages: recording.omit_stages.clone(),
+            request_object: request.map(Masked::into_inner),
+            ..self.into_inner()
+        })
+    }
 }
 
 impl Closed {
@@ -471,6 +512,7 @@ impl Closed {
             outcome: outcome.worded(),
             bytes,
             lookups: Vec::new(),
+            response_object: None,
         })
     }
 
@@ -483,6 +525,7 @@ impl Closed {
             outcome,
             bytes: 0,
             lookups: Vec::new(),
+            response_object: None,
         })
     }
 }
@@ -504,6 +547,13 @@ impl Masked<Closed> {
     pub fn with_lookups(self, lookups: Vec<LookedUp>) -> Self {
         Masked::mint(Closed {
             lookups,
+            ..self.into_inner()
+        })
+    }
+
+    pub fn with_response(self, response: Option<Masked<Body>>) -> Self {
+        Masked::mint(Closed {
+            response_object: response.map(Masked::into_inner),
             ..self.into_inner()
         })
     }

@@ -22,6 +22,11 @@ pub enum StoreFault {
     Damaged { segment: u64, offset: u64, what: String },
     #[error("`{}` cannot be used: {why}", path.display())]
     Unusable { path: PathBuf, why: String },
+    /// Bodies that are too large for the journal cannot be stored.
+    #[error(
+        "the store of recordings cannot be used: {0}\nhint: look at `storage.recordings`; what has to be recorded there is refused until it works"
+    )]
+    Recordings(String),
     #[error("{0}")]
     Key(String),
     /// A URL that says no place, or one that may not be used.

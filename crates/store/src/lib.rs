@@ -4,6 +4,7 @@
 //! anything of it changes a cluster, and however it ends it leaves one event. The index is made from the journal, behind the
 //! request path. Keys of placeholders, chain and digests lie in the keyring.
 
+mod bodies;
 mod clock;
 mod database;
 pub mod disk;
@@ -13,6 +14,7 @@ mod golden;
 mod index;
 mod journal;
 mod keyring;
+mod quotas;
 mod random;
 mod sessions;
 mod stops;
@@ -30,12 +32,14 @@ use disk::{Disk, Folder};
 use journal::{Shared, Site};
 use keyring::Begun;
 
+pub use bodies::{Bodies, Recordings, S3Place};
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
 pub use fault::StoreFault;
 pub use index::{Change, Index, Owner, Page, Rows, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};
 pub use keyring::{Keyring, MissingKey};
+pub use quotas::OverQuota;
 pub use sessions::{NoSession, SessionId, Sessions};
 pub use stops::{Stop, Suspension};
 
@@ -44,8 +48,8 @@ pub use stops::{Stop, Suspension};
 pub struct StoreConfig {
     pub database: DatabaseUrl,
     pub journal: JournalAt,
-    /// Room: nothing is recorded beyond the journal yet.
-    pub recordings: PathBuf,
+    /// What is too large for the journal.
+    pub recordings: Recordings,
     /// 32 random bytes that seal the keyring.
     pub key_file: PathBuf,
     pub missing_key: MissingKey,
@@ -71,6 +75,7 @@ pub struct Store {
     pub index: Index,
     pub sessions: Sessions,
     pub keyring: Keyring,
+    pub bodies: Bodies,
 }
 
 /// What becomes of an index that is there already.
@@ -110,6 +115,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         known: Known,
     ) -> Result<Self, StoreFault> {
+        let bodies = Bodies::open(&config.recordings).await?;
         let database = Database::open(&config.database).await?;
         let segment = config.sizes.segment;
         let (site, begun) = waiting(move || ground.take(segment)).await?;
@@ -135,6 +141,7 @@ impl Store {
             index,
             sessions,
             keyring,
+            bodies,
         })
     }
 

@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::disk::{Disk, Folder};
 use crate::journal::{ChainKey, Shared};
 use crate::keyring::{Begun, Keyring};
-use crate::{HandClock, JournalAt, MissingKey, Sizes, Slot, Store, StoreConfig, StoreFault};
+use crate::{HandClock, JournalAt, MissingKey, Recordings, Sizes, Slot, Store, StoreConfig, StoreFault};
 
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -97,12 +97,13 @@ impl Scratch {
         StoreConfig {
             database: database.into(),
             journal,
-            recordings: self.folder.join("recordings"),
+            recordings: Recordings::Folder(self.folder.join("recordings")),
             key_file: self.folder.join("key"),
             missing_key: MissingKey::Create,
             sizes: Sizes {
                 segment: 32 << 10,
                 requests: 1_000,
+                ..Sizes::default()
             },
         }
     }

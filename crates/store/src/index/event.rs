@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
 use mantlet_core::record::{Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Verdict};
+use serde_json::{Value, json};
+
+use crate::bodies;
 
 /// As it stands while the request is under way.
-pub(super) fn opened(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
-    Event {
+pub(crate) fn opened(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
+    let mut event = Event {
         kind: String::from("Event"),
         api_version: API_VERSION.to_owned(),
-        level: Level::Metadata,
+        level: opened.level.unwrap_or(Level::Metadata),
         audit_id: opened.audit_id.clone(),
         stage: Stage::RequestReceived,
         request_uri: opened.uri.clone(),
@@ -21,14 +24,18 @@ pub(super) fn opened(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u
         user_agent: opened.user_agent.clone(),
         object_ref: opened.object_ref.as_ref().map(object_reference),
         response_status: None,
+        request_object: None,
+        response_object: None,
         request_received_timestamp: opened.at.to_string(),
         stage_timestamp: opened.at.to_string(),
         annotations: annotations(opened, cluster, epoch),
-    }
+    };
+    bodies::note(&opened.request_object, false, &mut event);
+    event
 }
 
 /// Brings an event to its end. One that has ended stays as it is.
-pub(super) fn close(event: &mut Event, closed: &Closed) -> Ended {
+pub(crate) fn close(event: &mut Event, closed: &Closed) -> Ended {
     if event.stage != Stage::RequestReceived {
         return Ended::Before;
     }
@@ -42,17 +49,32 @@ pub(super) fn close(event: &mut Event, closed: &Closed) -> Ended {
     event.response_status = status(&closed.outcome);
     event.annotations.insert(name("outcome"), outcome(&closed.outcome));
     note_lookups(&mut event.annotations, &closed.lookups);
+    bodies::note(&closed.response_object, true, event);
+    if event.level == Level::RequestResponse && event.response_object.is_none() {
+        event.response_object = refusal(&closed.outcome);
+    }
     Ended::Now
 }
 
+/// What Mantlet answered itself needs no copy in the journal: it is all in the outcome. As the API server's own, a refusal is a `Status`.
+fn refusal(outcome: &Outcome) -> Option<Value> {
+    match outcome {
+        Outcome::Refused { code, reason, message } => Some(json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": code,
+        })),
+        Outcome::Answered { .. } | Outcome::Abandoned | Outcome::Unknown | Outcome::Cut { .. } => None,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     Now,
     Before,
 }
 
 /// A close whose opening was never written (the process ended in between): all that is known.
-pub(super) fn bare(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
+pub(crate) fn bare(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
     let mut event = Event {
         kind: String::from("Event"),
         api_version: API_VERSION.to_owned(),
@@ -67,6 +89,8 @@ pub(super) fn bare(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64
         user_agent: String::new(),
         object_ref: None,
         response_status: None,
+        request_object: None,
+        response_object: None,
         request_received_timestamp: closed.at.to_string(),
         stage_timestamp: closed.at.to_string(),
         annotations: place(cluster, epoch),

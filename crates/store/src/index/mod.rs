@@ -4,7 +4,7 @@
 //! Lost or behind, it is made from the journal.
 
 mod batch;
-mod event;
+pub(crate) mod event;
 mod indexer;
 mod read;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::disk::Disk;
 use crate::keyring::{Begun, Keyring};
+use crate::quotas::{OverQuota, Who};
 use crate::{StoreFault, random};
 
 pub(crate) use chain::ChainKey;
@@ -45,6 +46,11 @@ pub struct Sizes {
     pub segment: u64,
     /// Requests that may be under way at once, watches and logs included.
     pub requests: usize,
+    /// Bytes of journal and bodies that one identity may fill in an hour.
+    pub quota: u64,
+    /// Bytes that refusals without a caller may take in an hour with records of their own; the others are counted. Set to 1 % of what an hour may
+    /// take of the disk.
+    pub refusals: u64,
 }
 
 impl Default for Sizes {
@@ -52,6 +58,8 @@ impl Default for Sizes {
         Self {
             segment: 16 << 20,
             requests: 16_384,
+            quota: 256 << 20,
+            refusals: 16 << 20,
         }
     }
 }
@@ -171,7 +179,7 @@ impl Journal {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreFault> {
         let writer = resume(&site, keyring, sizes, clock.clone())?;
-        let queue = Arc::new(Queue::new(sizes.requests, writer.head()));
+        let queue = Arc::new(Queue::new(&sizes, writer.head()));
         let writer_id = writer.writer_id().to_owned();
         let thread = write(writer, queue.clone(), site.lock).map_err(failed)?;
         Ok(Self {
@@ -189,6 +197,11 @@ impl Journal {
         let id = writer::audit_id()?;
         self.queue.reserve()?;
         Ok(Slot::reserved(self.queue.clone(), self.clock.clone(), id))
+    }
+
+    /// Whether this identity still has a share of this hour's journal. Asked before it is a caller.
+    pub fn share(&self, issuer: &str, subject: &str) -> Result<(), OverQuota> {
+        self.queue.quotas().check(&Who::new(issuer, subject), self.clock.now())
     }
 
     /// The Audit-ID of a call that Mantlet makes for itself.

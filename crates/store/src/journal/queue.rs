@@ -1,7 +1,9 @@
 //! Between requests and the writer: what waits to be written, how much more may come, and how far the disk has got.
 //!
 //! Bounded by requests: who holds a slot has room for its opening and its close, and nobody else adds records but under a
-//! reservation of their own. Records have a size limit (`core::record`), so memory is bounded too.
+//! reservation of their own. Bounded by bytes as well: while more than [`WAITING_MAX`] wait for the disk, no room is given out.
+//! Requests that end before they have a caller take nothing from the others: so many in a second and so many bytes in an hour have records of
+//! their own, the rest is counted, exactly, by second and address.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +13,9 @@ use mantlet_core::time::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+use super::Sizes;
 use crate::StoreFault;
+use crate::quotas::Quotas;
 
 /// Records that nobody waits for are gathered this long: an fdatasync each would cost a read more than the read.
 const GATHER: Duration = Duration::from_millis(4);
@@ -19,14 +23,19 @@ const GATHER: Duration = Duration::from_millis(4);
 const TICK: Duration = Duration::from_secs(1);
 /// So many records are worth an fdatasync of their own.
 const ENOUGH: usize = 512;
+/// Bytes of records that wait for the disk.
+const WAITING_MAX: usize = 64 << 20;
 /// Refusals without a caller that get records of their own, per second.
 const REFUSALS_IN_FULL: u32 = 50;
+/// Addresses that are told apart in one second; the refusals of further ones are counted together.
+const SOURCES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     capacity: usize,
+    quotas: Quotas,
     progress: watch::Sender<Progress>,
 }
 
@@ -82,6 +91,8 @@ pub(crate) enum Work {
 #[derive(Debug)]
 struct State {
     waiting: Vec<Pending>,
+    /// Of the records that wait.
+    bytes: usize,
     next: u64,
     reserved: usize,
     /// Somebody waits for the disk.
@@ -97,7 +108,20 @@ struct State {
 struct Refusals {
     second: i64,
     in_full: u32,
+    hour: i64,
+    /// Bytes of records of their own in this hour, and how many there may be.
+    bytes: u64,
+    bytes_max: u64,
     counted: Vec<RefusedIn>,
+}
+
+/// A request that ended before it had a caller.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unnamed<'a> {
+    /// Nobody knows who it was.
+    Stranger { source: &'a str },
+    /// Of somebody whose share of the journal is filled: never in full.
+    OverQuota { source: &'a str, who: &'a str },
 }
 
 impl Pending {
@@ -113,16 +137,20 @@ impl Pending {
 }
 
 impl Queue {
-    pub(crate) fn new(capacity: usize, head: Head) -> Self {
+    pub(crate) fn new(sizes: &Sizes, head: Head) -> Self {
         let state = State {
             waiting: Vec::new(),
+            bytes: 0,
             next: 0,
             reserved: 0,
             urgent: false,
             idle: false,
             refuses: None,
             stopping: false,
-            refusals: Refusals::default(),
+            refusals: Refusals {
+                bytes_max: sizes.refusals,
+                ..Refusals::default()
+            },
         };
         let (progress, _) = watch::channel(Progress {
             ticket: Ticket(0),
@@ -133,9 +161,14 @@ impl Queue {
         Self {
             state: Mutex::new(state),
             wake: Condvar::new(),
-            capacity,
+            capacity: sizes.requests,
+            quotas: Quotas::new(sizes.quota),
             progress,
         }
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Room for one more request, or one more record.
@@ -146,6 +179,9 @@ impl Queue {
         }
         if state.reserved >= self.capacity {
             return Err(StoreFault::Full(format!("{} requests are under way", self.capacity)));
+        }
+        if state.bytes >= WAITING_MAX {
+            return Err(StoreFault::Full(String::from("the disk does not keep up")));
         }
         state.reserved += 1;
         Ok(())
@@ -162,6 +198,7 @@ impl Queue {
         let mut state = self.lock();
         state.next += 1;
         let ticket = Ticket(state.next);
+        state.bytes += record.record.get().len();
         state.waiting.push(record);
         if state.idle || state.waiting.len() == ENOUGH {
             self.wake.notify_one();
@@ -170,13 +207,18 @@ impl Queue {
     }
 
     /// Whether a request that had no caller gets records of its own; if not, it is counted and its room is free.
-    pub(crate) fn in_full(&self, now: Timestamp) -> bool {
+    pub(crate) fn in_full(&self, unnamed: Unnamed<'_>, now: Timestamp) -> bool {
         let mut state = self.lock();
-        let in_full = state.refusals.in_full(now.seconds());
+        let in_full = state.refusals.in_full(unnamed, now.seconds());
         if !in_full {
             state.reserved = state.reserved.saturating_sub(1);
         }
         in_full
+    }
+
+    /// So many bytes went into the records of one that had no caller.
+    pub(crate) fn filled(&self, bytes: u64) {
+        self.lock().refusals.bytes += bytes;
     }
 
     /// Returns once the record is durable, or never will be.
@@ -243,6 +285,7 @@ impl Queue {
         state.urgent = false;
         state.count_refusals(now().seconds());
         let (records, upto) = (std::mem::take(&mut state.waiting), Ticket(state.next));
+        state.bytes = 0;
         match (state.stopping, records.is_empty()) {
             (true, _) => Work::Stop { records, upto },
             (false, false) => Work::Write { records, upto },
@@ -299,7 +342,7 @@ impl Queue {
     pub(crate) fn over(&self, fault: StoreFault) {
         let mut state = self.lock();
         state.refuses = Some(fault.clone());
-        state.waiting = Vec::new();
+        (state.waiting, state.bytes) = (Vec::new(), 0);
         drop(state);
         self.progress.send_modify(|progress| progress.over = Some(fault));
     }
@@ -335,18 +378,43 @@ impl State {
 }
 
 impl Refusals {
-    fn in_full(&mut self, second: i64) -> bool {
+    fn in_full(&mut self, unnamed: Unnamed<'_>, second: i64) -> bool {
         if self.second != second {
             (self.second, self.in_full) = (second, 0);
         }
-        if self.in_full < REFUSALS_IN_FULL {
+        if self.hour != second.div_euclid(3600) {
+            (self.hour, self.bytes) = (second.div_euclid(3600), 0);
+        }
+        let (source, who) = match unnamed {
+            Unnamed::Stranger { source } => (source, ""),
+            Unnamed::OverQuota { source, who } => (source, who),
+        };
+        if who.is_empty() && self.in_full < REFUSALS_IN_FULL && self.bytes < self.bytes_max {
             self.in_full += 1;
             return true;
         }
-        match self.counted.last_mut() {
-            Some(last) if last.second == second => last.count += 1,
-            _ => self.counted.push(RefusedIn { second, count: 1 }),
-        }
+        self.count(second, source, who);
         false
+    }
+
+    fn count(&mut self, second: i64, source: &str, who: &str) {
+        let told_apart = self.counted.iter().filter(|counted| counted.second == second).count();
+        let same = |counted: &&mut RefusedIn, source: &str, who: &str| {
+            counted.second == second && counted.source == source && counted.who == who
+        };
+        if let Some(known) = self.counted.iter_mut().find(|counted| same(counted, source, who)) {
+            known.count += 1;
+            return;
+        }
+        let (source, who) = if told_apart < SOURCES { (source, who) } else { ("", "") };
+        match self.counted.iter_mut().find(|counted| same(counted, source, who)) {
+            Some(others) => others.count += 1,
+            None => self.counted.push(RefusedIn {
+                second,
+                source: source.to_owned(),
+                who: who.to_owned(),
+                count: 1,
+            }),
+        }
     }
 }

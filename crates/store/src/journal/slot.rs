@@ -6,8 +6,9 @@ use mantlet_core::mask::Masked;
 use mantlet_core::record::{AuditId, Closed, Cluster, LookedUp, Opened, Outcome, Record};
 use mantlet_core::time::Clock;
 
-use super::queue::{Pending, Queue, Ticket};
+use super::queue::{Pending, Queue, Ticket, Unnamed};
 use crate::StoreFault;
+use crate::quotas::Who;
 
 /// Room for the opening and the close of one request; made by `Journal::slot` before anything else of the request can fail.
 ///
@@ -38,7 +39,14 @@ pub struct Slot {
     id: AuditId,
     opening: Opening,
     lookups: Vec<LookedUp>,
+    /// Whose share of the journal it takes from; none before there is a caller.
+    who: Option<Who>,
+    /// The user name, where that share is filled.
+    over_quota: Option<String>,
 }
+
+/// What a frame and a line hold beside their record.
+const ENVELOPE: u64 = 400;
 
 #[derive(Debug)]
 enum Opening {
@@ -63,6 +71,8 @@ impl Slot {
             id,
             opening: Opening::Blank,
             lookups: Vec::new(),
+            who: None,
+            over_quota: None,
         }
     }
 
@@ -88,6 +98,19 @@ impl Slot {
         }
     }
 
+    /// Takes so many bytes, written elsewhere, from the share of the request's identity.
+    pub fn charge(&self, bytes: u64) {
+        match &self.who {
+            Some(who) => self.queue.quotas().charge(who, bytes, self.clock.now()),
+            None => self.queue.filled(bytes),
+        }
+    }
+
+    /// The share of `username` is filled: of this request no more than that it was is written.
+    pub fn over_quota(&mut self, username: &str) {
+        self.over_quota = Some(username.to_owned());
+    }
+
     /// Queues the opening record, once; later ones are ignored. One without a caller waits for the close.
     pub fn open(&mut self, opened: Masked<Opened>) {
         if !matches!(self.opening, Opening::Blank | Opening::Held(_)) {
@@ -95,6 +118,7 @@ impl Slot {
             return;
         }
         debug_assert_eq!(opened.audit_id, self.id.as_str());
+        self.who = opened.caller.as_ref().map(|caller| Who::new(&caller.issuer, &caller.subject));
         self.opening = Opening::Held(Box::new(opened));
         if let Opening::Held(opened) = &self.opening
             && opened.caller.is_some()
@@ -135,6 +159,7 @@ impl Slot {
         let opened = opened.with_lookups(self.lookups.clone()).into_inner();
         let (cluster, epoch) = (opened.cluster().cloned(), opened.epoch());
         let pending = Pending::new(&Record::Opened(opened), cluster.clone(), epoch, false)?;
+        self.charge(pending.record.get().len() as u64 + ENVELOPE);
         let ticket = self.queue.push(pending);
         self.opening = Opening::Queued { ticket, cluster, epoch };
         Some(ticket)
@@ -143,7 +168,7 @@ impl Slot {
     fn end(&mut self, closed: Masked<Closed>) {
         // What reached the cluster has an event, whoever asked for it.
         let unnamed = matches!(self.opening, Opening::Blank | Opening::Held(_)) && self.lookups.is_empty();
-        if unnamed && !self.queue.in_full(self.clock.now()) {
+        if unnamed && !self.in_full() {
             self.opening = Opening::Closed;
             return;
         }
@@ -152,9 +177,25 @@ impl Slot {
             let lookups = std::mem::take(&mut self.lookups);
             let closed = Record::Closed(closed.with_lookups(lookups).into_inner());
             if let Some(pending) = Pending::new(&closed, cluster, epoch, true) {
+                self.charge(pending.record.get().len() as u64 + ENVELOPE);
                 self.queue.push(pending);
             }
         }
+    }
+}
+
+impl Slot {
+    /// Whether it has records of its own although it has no caller.
+    fn in_full(&self) -> bool {
+        let source = match &self.opening {
+            Opening::Held(opened) => opened.source_ips.first().map_or("", String::as_str),
+            Opening::Blank | Opening::Queued { .. } | Opening::Closed => "",
+        };
+        let unnamed = match &self.over_quota {
+            Some(who) => Unnamed::OverQuota { source, who },
+            None => Unnamed::Stranger { source },
+        };
+        self.queue.in_full(unnamed, self.clock.now())
     }
 }
 

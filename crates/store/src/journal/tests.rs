@@ -464,12 +464,13 @@ fn writes_until_it_is_killed() {
                 false => JournalAt::Database,
             },
             database: database.into(),
-            recordings: folder.join("recordings"),
+            recordings: crate::Recordings::Folder(folder.join("recordings")),
             key_file: folder.join("key"),
             missing_key: MissingKey::Create,
             sizes: crate::Sizes {
                 segment: 256 << 10,
                 requests: 1_000,
+                ..crate::Sizes::default()
             },
         };
         let clock = clock();
