@@ -22,6 +22,8 @@ pub struct Configuration {
     pub authorization: Authorization,
     /// Path of a file, or of a folder of files, that hold Agent and Policy objects.
     pub policies: String,
+    #[serde(default)]
+    pub recording: Recording,
     pub storage: Storage,
     #[serde(default)]
     pub telemetry: Telemetry,
@@ -94,6 +96,41 @@ pub struct Authorization {
     pub roles: Vec<RoleGrant>,
 }
 
+/// How much of each request is written down, and who else gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recording {
+    /// Path of an `audit.k8s.io/v1` Policy; without it changes are recorded with their bodies, reads and Secrets without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    #[serde(default)]
+    pub export: Export,
+}
+
+/// Events in the API server's own format, for tools that read its log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Export {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileExport>,
+    /// Path of a kubeconfig, as of `--audit-webhook-config-file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+}
+
+/// As `--audit-log-path` and its siblings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileExport {
+    pub path: String,
+    /// Megabytes after which the file is put aside and another one begun.
+    #[serde(default, rename = "maxSizeMB", skip_serializing_if = "Option::is_none")]
+    pub max_size_mb: Option<u32>,
+    /// How many of those that were put aside are kept; all of them without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_backups: Option<u32>,
+}
+
 /// Where the record lies. What is not written lies beside the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -103,7 +140,7 @@ pub struct Storage {
     /// Folder of the journal's segments; with PostgreSQL the journal lies in the database unless this is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<String>,
-    /// `file:///absolute/path`, or the path of a folder.
+    /// `file:///absolute/path`, the path of a folder, or `s3://bucket/prefix?region=…&endpoint=…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recordings: Option<String>,
     /// What seals the keyring; made at the first start, readable by its owner only.

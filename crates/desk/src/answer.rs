@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mantlet_api::audit::Event;
 use mantlet_api::gate::{API_VERSION, GROUP, Kind, List, ListMetadata, Session, SessionEvent};
 use mantlet_api::policy::Role;
 use mantlet_core::action::{Action, ResourceRef, Target, Verb};
@@ -57,6 +58,15 @@ pub enum AnswerBody {
 pub(crate) struct Sight {
     pub(crate) visible: Visible,
     pub(crate) cluster: String,
+    pub(crate) depth: Depth,
+}
+
+/// How much of an event is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Metadata,
+    /// With what requests and answers held: an auditor's, and one event at a time.
+    Bodies,
 }
 
 /// Whether the client asked for rows.
@@ -70,6 +80,8 @@ pub(crate) enum Shape {
 pub(crate) trait Kept: Kind + Row + Clone + Send + 'static {
     fn cluster(&self) -> Option<&str>;
     fn session(&self) -> &str;
+    /// The event in it, if it is one.
+    fn event(&mut self) -> Option<&mut Event>;
     fn page(index: &Index, sight: &Sight, query: &Query)
     -> impl Future<Output = Result<Page<Self>, StoreFault>> + Send;
     fn one(index: &Index, sight: &Sight, name: &str) -> impl Future<Output = Result<Option<Self>, StoreFault>> + Send;
@@ -193,7 +205,7 @@ impl Desk {
     async fn get<T: Kept>(&self, sight: &Sight, name: &str, shape: Shape) -> Answer {
         match T::one(&self.store.index, sight, name).await {
             Err(fault) => Answer::faulty(&fault),
-            Ok(found) => match found.filter(|object| sight.shows(object)) {
+            Ok(found) => match self.deep(found.filter(|object| sight.shows(object)), sight).await {
                 Some(object) if shape == Shape::Table => {
                     let version = object.metadata()["resourceVersion"].clone();
                     Answer::json(&table(
@@ -207,6 +219,17 @@ impl Desk {
                 None => Answer::not_found(&format!("{}.{GROUP} \"{name}\" not found", T::RESOURCE)),
             },
         }
+    }
+
+    /// With its bodies, or without, as the visitor may see it.
+    async fn deep<T: Kept>(&self, mut found: Option<T>, sight: &Sight) -> Option<T> {
+        if let Some(event) = found.as_mut().and_then(Kept::event) {
+            match sight.depth {
+                Depth::Bodies => self.store.bodies.fill(event).await,
+                Depth::Metadata => without_bodies(event),
+            }
+        }
+        found
     }
 
     async fn list<T: Kept>(&self, sight: &Sight, query: &Query, shape: Shape) -> Answer {
@@ -244,9 +267,15 @@ impl Visitor<'_> {
                 subject: verified.subject().to_owned(),
             }),
         };
+        // Not for their own either: what they were shown then they may no longer be allowed to read.
+        let depth = match self.roles.has(Role::Auditor) {
+            true => Depth::Bodies,
+            false => Depth::Metadata,
+        };
         Sight {
             visible,
             cluster: self.cluster.uid.clone(),
+            depth,
         }
     }
 
@@ -336,6 +365,10 @@ impl Kept for Session {
         &self.metadata.name
     }
 
+    fn event(&mut self) -> Option<&mut Event> {
+        None
+    }
+
     async fn page(index: &Index, sight: &Sight, query: &Query) -> Result<Page<Self>, StoreFault> {
         index.sessions(&sight.visible, query.limit, query.cont.as_deref()).await
     }
@@ -361,15 +394,21 @@ impl Kept for SessionEvent {
         &self.spec.session
     }
 
+    fn event(&mut self) -> Option<&mut Event> {
+        Some(&mut self.event)
+    }
+
     async fn page(index: &Index, sight: &Sight, query: &Query) -> Result<Page<Self>, StoreFault> {
-        index
+        let mut page = index
             .events(
                 &sight.visible,
                 query.session.as_deref(),
                 query.limit,
                 query.cont.as_deref(),
             )
-            .await
+            .await?;
+        page.items.iter_mut().for_each(|item| without_bodies(&mut item.event));
+        Ok(page)
     }
 
     async fn one(index: &Index, sight: &Sight, name: &str) -> Result<Option<Self>, StoreFault> {
@@ -377,8 +416,15 @@ impl Kept for SessionEvent {
     }
 
     async fn since(index: &Index, version: u64) -> Result<Vec<mantlet_store::Change<Self>>, StoreFault> {
-        index.events_since(version).await
+        let mut changes = index.events_since(version).await?;
+        changes.iter_mut().for_each(|change| without_bodies(&mut change.object.event));
+        Ok(changes)
     }
+}
+
+/// Lists and watches hold none: a thousand events would be a thousand bodies.
+fn without_bodies(event: &mut Event) {
+    (event.request_object, event.response_object) = (None, None);
 }
 
 /// Cluster-scoped, in the one version that there is.

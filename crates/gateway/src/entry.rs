@@ -8,10 +8,12 @@ use std::sync::Arc;
 use mantlet_core::action::{Action, Target};
 use mantlet_core::identity::Caller;
 use mantlet_core::law::{ClusterRef, Denial, Judgment};
-use mantlet_core::mask::text;
-use mantlet_core::record::{AuditId, Closed, Opened, Outcome, Parts};
+use mantlet_core::identity::Verified;
+use mantlet_core::mask::{Masked, text};
+use mantlet_core::record::body::{self, LeftOut, Weighed};
+use mantlet_core::record::{AuditId, Body, Closed, Opened, Outcome, Parts, Recording};
 use mantlet_core::time::Clock;
-use mantlet_store::{SessionId, Slot, Store};
+use mantlet_store::{OverQuota, SessionId, Slot, Store, StoreFault};
 
 use crate::arrive::Ask;
 use crate::arrive::accept::UnderWay;
@@ -27,6 +29,12 @@ pub struct Entry {
     id: AuditId,
     /// None once written.
     known: Option<Parts>,
+    /// What the recording policy says; none before it was asked.
+    recording: Option<Recording>,
+    /// What was submitted, until it is written.
+    request: Option<Weighed>,
+    response: Option<Masked<Body>>,
+    store: Arc<Store>,
     session: Option<SessionId>,
     warnings: Vec<String>,
     clock: Arc<dyn Clock>,
@@ -41,7 +49,7 @@ pub struct Entry {
 
 impl Entry {
     /// Does not wait: where the journal has no room, the request is refused.
-    pub(crate) fn begin(store: &Store, ask: &Ask, clock: &Arc<dyn Clock>) -> Result<Self, Refusal> {
+    pub(crate) fn begin(store: &Arc<Store>, ask: &Ask, clock: &Arc<dyn Clock>) -> Result<Self, Refusal> {
         let slot = store
             .journal
             .slot()
@@ -65,6 +73,10 @@ impl Entry {
                 verdict: None,
                 not_judged: Vec::new(),
             }),
+            recording: None,
+            request: None,
+            response: None,
+            store: store.clone(),
             session: None,
             warnings: Vec::new(),
             clock: clock.clone(),
@@ -108,6 +120,10 @@ impl Entry {
             known.caller = Some(caller.into());
             known.session = Some(session.as_str().to_owned());
         }
+        let verified = caller.verified();
+        if let Some(slot) = &mut self.slot {
+            slot.belongs_to(verified.issuer(), verified.subject());
+        }
         self.session = Some(session);
     }
 
@@ -148,8 +164,16 @@ impl Entry {
         Refusal::NotAllowed(denial)
     }
 
+    /// This identity's share of the journal is filled: that it was refused is all that is written.
+    pub(crate) fn over_quota(&mut self, verified: &Verified, over: OverQuota) -> Refusal {
+        if let Some(slot) = &mut self.slot {
+            slot.over_quota(verified.username());
+        }
+        Refusal::OverQuota(over)
+    }
+
     /// A token was verified, though the law knows nobody by it.
-    pub(crate) fn signed_in(&mut self, verified: &mantlet_core::identity::Verified) {
+    pub(crate) fn signed_in(&mut self, verified: &Verified) {
         if let Some(known) = &mut self.known {
             known.caller = Some(verified.into());
         }
@@ -166,6 +190,80 @@ impl Entry {
                 Target::Resource(resource) => Some(resource.into()),
                 Target::Path(_) => None,
             };
+        }
+    }
+
+    /// How much of it is written down, and what of the body that is.
+    pub(crate) fn recorded_as(&mut self, recording: Recording, action: &Action) {
+        self.request = body::of_request(action, &recording);
+        self.recording = Some(recording);
+    }
+
+    pub(crate) fn keeps_answer(&self, action: &Action) -> bool {
+        self.recording
+            .as_ref()
+            .is_some_and(|recording| body::keeps_answer(action, recording))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether what the record will hold of this can be stored at all.
+    pub(crate) fn storable(&self, action: &Action) -> Result<(), StoreFault> {
+        match matches!(self.request, Some(Weighed::Heavy(_))) || self.keeps_answer(action) {
+            true => self.store.bodies.health(),
+            false => Ok(()),
+        }
+    }
+
+    /// Stores a large request, so that the opening can name it.
+    ///
+    /// # Cancel safety
+    /// Dropped, the record says that the body is not there.
+    pub(crate) async fn keep_request(&mut self) -> Result<(), StoreFault> {
+        let request = self.request.take();
+        let Some(Weighed::Heavy(text)) = request else {
+            self.request = request;
+            return Ok(());
+        };
+        self.request = Some(Weighed::Light(Body::left_out(LeftOut::Ended)));
+        let stored = self.store.bodies.put(text).await;
+        let (body, done) = match stored {
+            Ok((body, written)) => (body, Ok(self.charge(written))),
+            Err(fault) => (Body::left_out(LeftOut::NotStored), Err(fault)),
+        };
+        self.request = Some(Weighed::Light(body));
+        done
+    }
+
+    /// Keeps the answer as the recording policy wants it. What cannot be stored is said to be missing: the cluster has answered already.
+    ///
+    /// # Cancel safety
+    /// As [`Entry::keep_request`].
+    pub(crate) async fn keep_answer(&mut self, bytes: &[u8], secret: bool) {
+        let Some(recording) = &self.recording else { return };
+        self.response = Some(Body::left_out(LeftOut::Ended));
+        let body = match body::of_answer(bytes, secret, recording) {
+            Weighed::Light(body) => body,
+            Weighed::Heavy(text) => match self.store.bodies.put(text).await {
+                Ok((body, written)) => {
+                    self.charge(written);
+                    body
+                }
+                Err(_) => Body::left_out(LeftOut::NotStored),
+            },
+        };
+        self.response = Some(body);
+    }
+
+    pub(crate) fn leave_out_answer(&mut self, why: LeftOut) {
+        self.response = Some(Body::left_out(why));
+    }
+
+    fn charge(&self, bytes: u64) {
+        if let Some(slot) = &self.slot {
+            slot.charge(bytes);
         }
     }
 
@@ -196,7 +294,11 @@ impl Entry {
     /// Queues the opening record.
     pub(crate) fn open(&mut self) {
         if let (Some(known), Some(slot)) = (self.known.take(), &mut self.slot) {
-            slot.open(Opened::new(&self.id, known));
+            let opened = Opened::new(&self.id, known);
+            slot.open(match &self.recording {
+                Some(recording) => opened.recorded(recording, self.request.take().map(ready)),
+                None => opened,
+            });
         }
     }
 
@@ -218,7 +320,8 @@ impl Entry {
     fn finish(&mut self, outcome: Outcome) {
         self.open();
         if let Some(slot) = self.slot.take() {
-            slot.close(Closed::new(&self.id, self.clock.now(), outcome, self.bytes));
+            let closed = Closed::new(&self.id, self.clock.now(), outcome, self.bytes);
+            slot.close(closed.with_response(self.response.take()));
         }
     }
 }
@@ -226,6 +329,14 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.finish(Outcome::Abandoned);
+    }
+}
+
+/// What is too large and was not stored in time is not there.
+fn ready(request: Weighed) -> Masked<Body> {
+    match request {
+        Weighed::Light(body) => body,
+        Weighed::Heavy(_) => Body::left_out(LeftOut::Ended),
     }
 }
 

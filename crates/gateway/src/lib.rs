@@ -12,6 +12,7 @@ pub mod pipeline;
 pub mod law;
 pub mod tasks;
 mod clock;
+pub mod recorder;
 pub mod entry;
 pub mod arrive;
 mod decide;

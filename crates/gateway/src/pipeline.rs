@@ -19,7 +19,8 @@ use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
 use crate::law::LawBook;
-use crate::relay::admit::{Refused, Basis, admit};
+use crate::recorder::Recorder;
+use crate::relay::admit::{Basis, Refused, admit};
 use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
 use crate::relay::{amend, forward, mask};
@@ -36,6 +37,7 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<Store>,
     pub law: LawBook,
+    pub recorder: Recorder,
     pub authenticator: Authenticator,
     pub limiter: Limiter,
     pub clusters: Vec<Arc<Cluster>>,
@@ -84,7 +86,10 @@ impl Gateway {
             },
             Err(why) => Err(Refused { entry, why }),
         };
-        let reply = end.unwrap_or_else(|refused| self.refuse(refused));
+        let reply = match end {
+            Ok(reply) => reply,
+            Err(refused) => self.refuse(refused).await,
+        };
         self.telemetry.finished(&asked, reply)
     }
 
@@ -97,6 +102,11 @@ impl Gateway {
             .authenticate(&ask.parts.headers, now)
             .await
             .map_err(Refusal::NotSignedIn)?;
+        // Before it is a caller: of who has filled their share, nothing more is written than that they came.
+        self.store
+            .journal
+            .share(verified.issuer(), verified.subject())
+            .map_err(|over| entry.over_quota(&verified, over))?;
         entry.signed_in(&verified);
         let standing = self.authenticator.standing(&ask.parts.headers, &verified);
         entry.stands_on(standing.map_err(Refusal::NotSignedIn)?);
@@ -123,6 +133,7 @@ impl Gateway {
         let action = Arc::new(resolve::resolve(&mut ask).await?);
         entry.asks_for(&action);
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
+        entry.recorded_as(self.recorder.of(&caller, &action), &action);
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
         let basis = Basis {
@@ -189,17 +200,19 @@ impl Gateway {
                 amend::amend(mask::mask(forwarded, &masker).await?).await?
             }
         };
-        Ok(respond(shown, self.clock.clone(), &self.tasks)) // body or pump now owns the pass
+        Ok(respond(shown, self.clock.clone(), &self.tasks).await) // body or pump now owns the pass
     }
 
     /// The one place that closes a refused entry and writes a Status.
-    fn refuse(&self, refused: Refused) -> Reply {
-        let Refused { entry, why } = refused;
+    async fn refuse(&self, refused: Refused) -> Reply {
+        let Refused { mut entry, why } = refused;
         let (code, reason) = why.code();
         let id = entry.id().clone();
         tracing::info!(code = code.as_u16(), reason, check = why.check(), audit_id = %id, why = why.to_log(), "refused");
         let outcome = why.outcome();
         let warnings = entry.warnings().to_vec();
+        // What was refused is worth keeping, and nothing was sent: a store that fails is said in the record and changes nothing.
+        let _ = entry.keep_request().await;
         entry.close(outcome);
         let mut reply = why.into_reply(Some(id.as_str()));
         crate::relay::respond::warn(reply.headers_mut(), &warnings);

@@ -267,6 +267,10 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
             gateway.store.index.health().map_err(|fault| fault.to_string()),
         ),
         (
+            "recordings".into(),
+            gateway.store.bodies.health().map_err(|fault| fault.to_string()),
+        ),
+        (
             "serving".into(),
             if gateway.tasks.is_closing() {
                 Err("shutting down".into())

@@ -15,6 +15,7 @@ use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_gateway::arrive::certificates::Certificates;
 use mantlet_gateway::arrive::limit::Limiter;
 use mantlet_gateway::law::LawBook;
+use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
 use mantlet_gateway::{Cluster, Gateway, telemetry};
 use mantlet_store::{MissingKey, Sizes, Store, StoreConfig};
@@ -84,6 +85,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         limiter: Limiter::default(),
         telemetry: telemetry::Telemetry::default(),
         law: LawBook::new(config.law),
+        recorder: Recorder::new(config.recording.policy),
         tasks,
         clock,
         store,

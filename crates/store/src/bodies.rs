@@ -19,7 +19,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::StoreFault;
@@ -47,6 +47,8 @@ pub struct Bodies {
     place: Arc<Place>,
     /// So many are packed at a time: each is up to 3 MiB, and packing is work for a core.
     turns: Semaphore,
+    /// Large answers that are gathered for the record while they stream by.
+    room: Arc<Semaphore>,
     health: watch::Receiver<Result<(), StoreFault>>,
     probe: JoinHandle<()>,
 }
@@ -59,6 +61,8 @@ struct Place {
 }
 
 const TURNS: usize = 4;
+/// At `ANSWER_MAX` each: 32 MiB.
+const GATHERED: usize = 32;
 /// zstd's own default.
 const LEVEL: i32 = 3;
 /// What a put or a get may take, the client's own attempts included.
@@ -90,6 +94,7 @@ impl Bodies {
         Ok(Self {
             place,
             turns: Semaphore::new(TURNS),
+            room: Arc::new(Semaphore::new(GATHERED)),
             health: watched,
             probe,
         })
@@ -98,6 +103,11 @@ impl Bodies {
     /// Whether bodies can be stored: what `/readyz` says.
     pub fn health(&self) -> Result<(), StoreFault> {
         self.health.borrow().clone()
+    }
+
+    /// Leave to gather one large answer; none while too many others are.
+    pub fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.clone().try_acquire_owned().ok()
     }
 
     /// Stores a text; what the record says of it, and how many bytes it takes. Durable when it returns.

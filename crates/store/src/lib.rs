@@ -8,6 +8,7 @@ mod bodies;
 mod clock;
 mod database;
 pub mod disk;
+mod export;
 mod fault;
 #[cfg(test)]
 mod golden;
@@ -35,6 +36,7 @@ use keyring::Begun;
 pub use bodies::{Bodies, Recordings, S3Place};
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
+pub use export::Follower;
 pub use fault::StoreFault;
 pub use index::{Change, Index, Owner, Page, Rows, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};

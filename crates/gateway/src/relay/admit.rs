@@ -3,13 +3,15 @@
 //! Later issues settle the charges of the permit here.
 
 use http::{HeaderName, HeaderValue};
-use mantlet_core::action::{Action, Effect};
+use mantlet_core::action::{Action, Answer, Effect};
 use mantlet_core::identity::{Caller, Impersonation};
 use mantlet_core::law::{ClusterRef, Denial, Permit};
+use mantlet_core::record::body::LeftOut;
 use mantlet_core::record::{AuditId, Outcome};
 use mantlet_core::time::{Clock, Timestamp};
 use mantlet_core::wire::outgoing::{Outgoing, outgoing};
 use mantlet_store::{SessionId, Stop};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::refuse::Refusal;
 use crate::entry::Entry;
@@ -43,7 +45,7 @@ pub struct Refused {
     pub(crate) why: Refusal,
 }
 
-/// Makes the entry durable, then hands out the pass.
+/// Stores what of the request is too large for the journal, makes the entry durable, then hands out the pass.
 ///
 /// # Cancel safety
 /// Nothing was sent; dropping it closes the entry as abandoned.
@@ -57,6 +59,16 @@ pub(crate) async fn admit(
     if let Some(stop) = entry.session().and_then(SessionId::stop) {
         let why = entry.denied(stopped(stop, &permit, &entry), permit.epoch().number());
         return Err(Refused { entry, why });
+    }
+    let kept = match entry.storable(permit.action()) {
+        Ok(()) => entry.keep_request().await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = kept {
+        return Err(Refused {
+            entry,
+            why: Refusal::NotRecorded(fault.to_string()),
+        });
     }
     entry.open();
     if let Effect::Changes = permit.action().effect()
@@ -156,6 +168,28 @@ impl Pass {
 
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.entry.sent(bytes);
+    }
+
+    /// Whether the record wants the answer. Not the virtual API's: it is made of the record.
+    pub(crate) fn keeps_answer(&self) -> bool {
+        !mantlet_desk::serves(self.action()) && self.entry.keeps_answer(self.action())
+    }
+
+    /// Leave to gather a large answer for the record.
+    pub(crate) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.entry.store().bodies.room()
+    }
+
+    /// Puts the whole answer into the record, if it wants it.
+    pub(crate) async fn keep_answer(&mut self, bytes: &[u8]) {
+        if self.keeps_answer() {
+            let secret = matches!(self.action().answer(), Answer::Masked { secret: true });
+            self.entry.keep_answer(bytes, secret).await;
+        }
+    }
+
+    pub(crate) fn leave_out_answer(&mut self, why: LeftOut) {
+        self.entry.leave_out_answer(why);
     }
 
     pub(crate) fn close(self) {

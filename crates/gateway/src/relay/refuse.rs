@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use mantlet_core::action::{Unreadable, UnreadableStatus};
 use mantlet_core::identity::token::Blame;
 use mantlet_core::law::{Denial, DenialReason, Question};
+use mantlet_store::OverQuota;
 use serde_json::{Value, json};
 
 use super::respond::ReplyBody;
@@ -30,6 +31,8 @@ pub enum Refusal {
     NotServed(String),
     /// The operator: the journal is down or full, nothing was forwarded.
     NotRecorded(String),
+    /// The caller: their share of the journal is filled until the hour is over.
+    OverQuota(OverQuota),
     /// The operator: the answer cannot be masked; what the request did, it did.
     NotMasked(String),
     /// The operator: the cluster does not accept the gateway's own credential.
@@ -79,6 +82,8 @@ impl Refusal {
             Refusal::NotApproved(_) => (StatusCode::FORBIDDEN, "ApprovalRequired"),
             Refusal::NotServed(_) => (StatusCode::FORBIDDEN, "Forbidden"),
             Refusal::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "NotRecorded"),
+            // Without Retry-After: client-go would wait and ask ten times over, which fills the journal of everybody.
+            Refusal::OverQuota(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Refusal::NotMasked(_) => (StatusCode::BAD_GATEWAY, "NotMasked"),
             Refusal::NotAccepted => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Refusal::NotReached {
@@ -108,6 +113,11 @@ impl Refusal {
             Refusal::NotRecorded(_) => {
                 "the gateway cannot record this request, so it was not sent; nothing changed. Ask its operator to look at /readyz?verbose".into()
             }
+            Refusal::OverQuota(over) => format!(
+                "this identity's requests have filled its share of the gateway's record for this hour ({} MiB); nothing was sent. Requests are taken again from {}; do not retry before",
+                over.bytes >> 20,
+                over.until.to_seconds_text()
+            ),
             Refusal::NotMasked(_) => {
                 "the cluster's answer cannot be masked safely, so it is not shown. If this was a write, it may have happened: look with `kubectl get`".into()
             }
@@ -139,6 +149,7 @@ impl Refusal {
             | Refusal::NotAllowed(_)
             | Refusal::NotApproved(_)
             | Refusal::NotServed(_)
+            | Refusal::OverQuota(_)
             | Refusal::NotAccepted
             | Refusal::Fault => self.message(),
         }
@@ -152,6 +163,7 @@ impl Refusal {
             | Refusal::NotAllowed(_)
             | Refusal::NotApproved(_)
             | Refusal::NotServed(_)
+            | Refusal::OverQuota(_)
             | Refusal::NotRecorded(_)
             | Refusal::NotMasked(_)
             | Refusal::NotAccepted
@@ -172,6 +184,7 @@ impl Refusal {
             | Refusal::NotSignedIn(_)
             | Refusal::NotServed(_)
             | Refusal::NotRecorded(_)
+            | Refusal::OverQuota(_)
             | Refusal::NotMasked(_)
             | Refusal::NotAccepted
             | Refusal::NotReached { .. }

@@ -42,8 +42,8 @@ const RELAYED: [HeaderName; 5] = [
     HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid"),
 ];
 
-/// The reply to an answer that may be shown.
-pub(crate) fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Response<ReplyBody> {
+/// The reply to an answer that may be shown. What is here whole goes into the record first.
+pub(crate) async fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Response<ReplyBody> {
     let Shown {
         mut pass,
         code,
@@ -55,6 +55,7 @@ pub(crate) fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) -> Res
     let body = match body {
         mask::Body::Whole(bytes) => {
             pass.sent(bytes.len() as u64);
+            pass.keep_answer(&bytes).await;
             pass.close();
             ReplyBody::whole(bytes)
         }

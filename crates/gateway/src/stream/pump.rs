@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{self, Sender};
 
 use super::cut::Cut;
 use crate::clock::until;
+use crate::recorder::Tee;
 use crate::relay::admit::Pass;
 use crate::relay::mask::Source;
 use crate::relay::respond::ReplyBody;
@@ -49,11 +50,11 @@ async fn pump(
     tasks: &Tasks,
 ) {
     let ended = ended(&pass, clock, tasks);
-    let mut sent = 0u64;
+    let (mut sent, mut tee) = (0u64, Tee::of(&pass));
     let end = tokio::select! {
         biased;
         cut = ended => End::Cut(cut),
-        end = feed(begun, source, &tx, &mut sent, tasks) => end,
+        end = feed(begun, source, &tx, &mut sent, &mut tee, tasks) => end,
     };
     // From here the upstream leg is gone: `feed` owned it.
     if let End::Cut(cut) = end {
@@ -64,9 +65,18 @@ async fn pump(
     drop(tx);
     pass.sent(sent);
     match end {
-        End::Complete => pass.close(),
-        End::Left => pass.abandon(),
-        End::Cut(cut) => pass.cut(cut),
+        End::Complete => {
+            tee.finish(&mut pass).await;
+            pass.close();
+        }
+        End::Left => {
+            tee.give_up(&mut pass);
+            pass.abandon();
+        }
+        End::Cut(cut) => {
+            tee.give_up(&mut pass);
+            pass.cut(cut);
+        }
     }
 }
 
@@ -121,7 +131,14 @@ fn legal_end(pass: &Pass) -> (Timestamp, Cut) {
     .unwrap_or((Timestamp::from_micros(0), Cut::TokenEnded))
 }
 
-async fn feed(begun: Bytes, mut source: Source, tx: &Sender<Bytes>, sent: &mut u64, tasks: &Tasks) -> End {
+async fn feed(
+    begun: Bytes,
+    mut source: Source,
+    tx: &Sender<Bytes>,
+    sent: &mut u64,
+    tee: &mut Tee,
+    tasks: &Tasks,
+) -> End {
     let mut next = Some(Ok(begun)).filter(|b: &Result<Bytes, Cut>| !matches!(b, Ok(b) if b.is_empty()));
     loop {
         let chunk = match next.take() {
@@ -136,6 +153,7 @@ async fn feed(begun: Bytes, mut source: Source, tx: &Sender<Bytes>, sent: &mut u
             Some(Err(cut)) => return End::Cut(cut),
             Some(Ok(bytes)) => {
                 *sent += bytes.len() as u64;
+                tee.take(&bytes);
                 if let Err(end) = hand_over(bytes, tx, tasks).await {
                     return end;
                 }

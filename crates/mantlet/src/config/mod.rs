@@ -9,6 +9,7 @@ mod fault;
 mod own_issuers;
 mod policies;
 mod read;
+mod recording;
 mod resolve;
 mod tls;
 mod tree;
@@ -22,9 +23,10 @@ use mantlet_api::config::Configuration;
 use mantlet_core::identity::issuer::Issuer;
 use mantlet_core::law::{Epoch, Law};
 use mantlet_kubeconfig::Source;
-use mantlet_store::{DatabaseUrl, JournalAt};
+use mantlet_store::{DatabaseUrl, JournalAt, Recordings};
 
 pub use fault::{Fault, Place};
+pub use recording::{FileExport, Recording};
 pub use tls::Tls;
 pub use validate::{Verdict, validate};
 
@@ -37,6 +39,7 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// Agents, policies and grants, compiled.
     pub law: Law,
+    pub recording: Recording,
     pub storage: Storage,
     /// Listener of `/livez`, `/readyz`, `/metrics`.
     pub telemetry: SocketAddr,
@@ -76,7 +79,7 @@ pub struct Storage {
     /// `sqlite:///` and an absolute path, or PostgreSQL.
     pub database: DatabaseUrl,
     pub journal: JournalAt,
-    pub recordings: PathBuf,
+    pub recordings: Recordings,
     pub key_file: PathBuf,
 }
 

@@ -10,14 +10,16 @@ use mantlet_api::config::{self, Configuration};
 use mantlet_core::identity::Population;
 use mantlet_core::identity::issuer::{self, Issuer};
 use mantlet_core::law::{self, Epoch, Law};
+use mantlet_core::record::RecordingPolicy;
 use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_kubeconfig::Source;
-use mantlet_store::{DatabaseUrl, JournalAt, SystemClock};
+use mantlet_store::{DatabaseUrl, JournalAt, Recordings, SystemClock};
 
 use super::fault::Fault;
 use super::policies::Policies;
 use super::tls::{Tls, TlsFault};
 use super::tree::Document;
+use super::recording::{self, Misfit, Recording};
 use super::{Cluster, Config, Listen, Storage, Written, only_document, own_issuers, read};
 
 pub(crate) fn resolve(
@@ -36,10 +38,11 @@ pub(crate) fn resolve(
     let issuers = at.issuers(written);
     at.roles(written);
     let law = at.law(written, epoch);
+    let recording = at.recording(&written.recording);
     let storage = at.storage(&written.storage);
     let telemetry = at.address("telemetry.address", &written.telemetry.address);
-    match (listen, issuers, law, storage, telemetry) {
-        (Some(listen), Some((issuers, authentication)), Some(law), Some(storage), Some(telemetry))
+    match (listen, issuers, law, recording, storage, telemetry) {
+        (Some(listen), Some((issuers, authentication)), Some(law), Some(recording), Some(storage), Some(telemetry))
             if at.faults.is_empty() =>
         {
             Ok(Config {
@@ -47,6 +50,7 @@ pub(crate) fn resolve(
                 clusters,
                 issuers,
                 law,
+                recording,
                 storage,
                 telemetry,
                 file: document.file.clone(),
@@ -302,8 +306,11 @@ impl Resolver<'_> {
             None => self.beside(&beside, "keyFile", "keyring.key"),
         };
         let recordings = match written.recordings.as_deref() {
-            None => self.beside(&beside, "recordings", "recordings"),
-            Some(place) => self.recordings(place),
+            None => self.beside(&beside, "recordings", "recordings").map(Recordings::Folder),
+            Some(place) => match recording::recordings(place, |path| self.absolute(path)) {
+                Ok(recordings) => Some(recordings),
+                Err(misfit) => self.misfit(misfit),
+            },
         };
         Some(Storage {
             database,
@@ -325,20 +332,41 @@ impl Resolver<'_> {
         }
     }
 
-    fn recordings(&mut self, place: &str) -> Option<PathBuf> {
-        match place.split_once("://") {
-            None => Some(self.absolute(place)),
-            Some(("file", path)) if path.starts_with('/') => Some(PathBuf::from(path)),
-            Some(_) => {
-                let message = format!("`{place}` is not a folder");
-                self.fault(
-                    "storage.recordings",
-                    message,
-                    "write `recordings: file:///var/lib/mantlet/recordings`",
-                );
-                None
+    fn recording(&mut self, written: &config::Recording) -> Option<Recording> {
+        let policy = match &written.policy {
+            None => RecordingPolicy::standard(),
+            Some(file) => self.recording_policy(file)?,
+        };
+        let file = match &written.export.file {
+            None => None,
+            Some(file) => match recording::file_export(file, self.absolute(&file.path)) {
+                Ok(file) => Some(file),
+                Err(misfit) => return self.misfit(misfit),
+            },
+        };
+        let webhook = written.export.webhook.as_deref().map(|file| self.absolute(file));
+        if let Some(file) = &webhook {
+            self.files.push(file.clone());
+            if let Err(e) = std::fs::File::open(file) {
+                let why = format!("cannot read `{}`: {e}", file.display());
+                return self.refused("recording.export.webhook", why);
             }
         }
+        Some(Recording { policy, file, webhook })
+    }
+
+    fn recording_policy(&mut self, file: &str) -> Option<RecordingPolicy> {
+        let file = self.absolute(file);
+        self.files.push(file.clone());
+        if let Err(e) = std::fs::File::open(&file) {
+            return self.refused("recording.policy", format!("cannot read `{}`: {e}", file.display()));
+        }
+        recording::policy(&file).map_err(|faults| self.faults.extend(faults)).ok()
+    }
+
+    fn misfit<T>(&mut self, (path, message, hint): Misfit) -> Option<T> {
+        self.fault(path, message, hint);
+        None
     }
 
     fn address(&mut self, path: &str, written: &str) -> Option<SocketAddr> {

@@ -100,7 +100,8 @@ fn a_good_file_becomes_absolute_paths_and_parsed_addresses() {
         format!("sqlite://{}/data/mantlet.db", folder.0.display())
     );
     assert_eq!(config.storage.journal, JournalAt::Folder(folder.0.join("data/journal")));
-    assert_eq!(config.storage.recordings, Path::new("/var/lib/mantlet/recordings"));
+    let recordings = Recordings::Folder(PathBuf::from("/var/lib/mantlet/recordings"));
+    assert_eq!(config.storage.recordings, recordings);
     assert_eq!(config.clusters[0].name, "prod");
     assert_eq!(config.issuers.len(), 2);
     assert_eq!(config.law.agents().next().unwrap().name(), "coder");
@@ -141,7 +142,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_place() {
         "mantlet.yaml:7:12: expected `true` or `false`, found the text `yes`",
         "mantlet.yaml:11:49: unknown `humans`, expected one of `agents`, `people`",
         "mantlet.yaml:15:1: unknown field `console`, expected one of `apiVersion`, `kind`, `listen`, `clusters`, \
-         `authentication`, `issuers`, `authorization`, `policies`, `storage`, `telemetry`",
+         `authentication`, `issuers`, `authorization`, `policies`, `recording`, `storage`, `telemetry`",
         "mantlet.yaml:18:3: `database` stands here a second time",
     ];
     assert_eq!(folder.faults(), expected);
@@ -395,4 +396,42 @@ fn an_issuer_of_a_cluster_is_named_so_and_nothing_else_is_said_of_it() {
     begins("authentication.yaml:5:20: `username` is not how a cluster's own issuer names anybody: the name is k8s:CLUSTER:NAMESPACE:NAME");
     begins("authentication.yaml:5:60: a ServiceAccount has no groups here");
     assert_eq!(faults.len(), 7, "{faults:#?}");
+}
+
+#[test]
+fn an_audit_policy_is_read_as_the_api_server_reads_it() {
+    let folder = Folder::new("audit");
+    let recording = "recording: { policy: audit.yaml, export: { file: { path: audit.jsonl, maxSizeMB: 100 }, webhook: hook.kubeconfig } }\nstorage:";
+    folder.write("mantlet.yaml", &MANTLET.replace("storage:", recording));
+    folder.write("hook.kubeconfig", "");
+    folder.write(
+        "audit.yaml",
+        "apiVersion: audit.k8s.io/v1 # This is required.\nkind: Policy\nomitStages:\n  - \"RequestReceived\"\nrules:\n  - level: None\n    users: [\"system:kube-proxy\"]\n    resources:\n    - group: \"\" # core API group\n      resources: [\"endpoints\"]\n  - level: Metadata\n",
+    );
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
+    let file = config.recording.file.unwrap();
+    assert_eq!((file.path, file.max_size), (folder.0.join("audit.jsonl"), Some(100 << 20)));
+    assert_eq!(config.recording.webhook, Some(folder.0.join("hook.kubeconfig")));
+    assert_eq!(config.files.len(), 9);
+
+    folder.write(
+        "audit.yaml",
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Everything\n  user: [a]\n- level: Metadata\n  omitStages: [ResponseStart]\n",
+    );
+    let expected = [
+        "audit.yaml:4:10: unknown `Everything`, expected one of `None`, `Metadata`, `Request`, `RequestResponse`",
+        "audit.yaml:5:3: unknown field `user`, expected one of `level`, `users`, `userGroups`, `verbs`, `resources`, `namespaces`, `nonResourceURLs`, `omitStages`, `omitManagedFields`\nhint: write `users`",
+        "audit.yaml:7:16: unknown `ResponseStart`, expected one of `RequestReceived`, `ResponseStarted`, `ResponseComplete`, `Panic`\nhint: write `ResponseStarted`",
+    ];
+    assert_eq!(folder.faults(), expected);
+    folder.write(
+        "audit.yaml",
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  resources: [{ group: apps/v1 }]\n  nonResourceURLs: [healthz]\n",
+    );
+    let faults = folder.faults();
+    let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
+    begins("audit.yaml:5:24: `apps/v1` is not the name of an API group\nhint: ");
+    begins("audit.yaml:6:21: `healthz` does not begin with `/`\nhint: ");
+    begins("audit.yaml:6:3: a rule is about resources or about non-resource URLs");
+    assert_eq!(faults.len(), 3, "{faults:#?}");
 }

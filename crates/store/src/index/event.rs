@@ -75,7 +75,14 @@ pub(crate) enum Ended {
 
 /// A close whose opening was never written (the process ended in between): all that is known.
 pub(crate) fn bare(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
-    let mut event = Event {
+    let mut event = opened_unknown(closed, cluster, epoch);
+    close(&mut event, closed);
+    event
+}
+
+/// The same before its close.
+pub(crate) fn opened_unknown(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64>) -> Event {
+    Event {
         kind: String::from("Event"),
         api_version: API_VERSION.to_owned(),
         level: Level::Metadata,
@@ -94,9 +101,7 @@ pub(crate) fn bare(closed: &Closed, cluster: Option<&Cluster>, epoch: Option<u64
         request_received_timestamp: closed.at.to_string(),
         stage_timestamp: closed.at.to_string(),
         annotations: place(cluster, epoch),
-    };
-    close(&mut event, closed);
-    event
+    }
 }
 
 /// k8s.io/apiserver `pkg/endpoints/request/requestinfo.go`: a connect request has the verb of its method, as any other.

@@ -16,7 +16,7 @@ use super::batch::{Batch, EventRow, RowState, SessionChange};
 use crate::StoreFault;
 use crate::database::{Change, Database, Row, query};
 use crate::disk::Disk;
-use crate::journal::{Chains, Head, Journal, Progress, Tail};
+use crate::journal::{Chains, Head, Journal, Progress, stretch};
 
 /// A database that fails is tried again: the journal goes on without it, and nothing is lost.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -167,13 +167,7 @@ impl Follower {
         if self.at.seq >= durable.seq {
             return Ok(false);
         }
-        let mut tail = Tail::new(self.disk.clone(), self.at);
-        // A disk may be on another machine: nobody else waits for it.
-        let read = tokio::task::spawn_blocking(move || {
-            let lines = tail.read(durable)?;
-            Ok::<_, StoreFault>((lines, tail.at()))
-        });
-        let (lines, after) = read.await.map_err(|fault| StoreFault::Index(fault.to_string()))??;
+        let (lines, after) = stretch(self.disk.clone(), self.at, durable).await?;
         if lines.is_empty() {
             return Ok(false);
         }

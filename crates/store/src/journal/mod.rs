@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use mantlet_core::record::{AuditId, Cluster, Record};
+use mantlet_core::record::{AuditId, Cluster, Line, Record};
 use mantlet_core::time::Clock;
 use tokio::sync::watch;
 
@@ -261,6 +261,20 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.queue.stop();
     }
+}
+
+/// What was written behind `at`, as far as it is durable and comes in one piece, and where it ends; nothing if there is nothing yet.
+///
+/// # Cancel safety
+/// Cancel safe: it only reads.
+pub(crate) async fn stretch(disk: Arc<dyn Disk>, at: Head, durable: Head) -> Result<(Vec<Line>, Head), StoreFault> {
+    let mut tail = Tail::new(disk, at);
+    // A disk may be on another machine: nobody else waits for it.
+    let read = tokio::task::spawn_blocking(move || {
+        let lines = tail.read(durable)?;
+        Ok((lines, tail.at()))
+    });
+    read.await.map_err(|fault| StoreFault::Index(fault.to_string()))?
 }
 
 /// Leave to write records that belong to no request.

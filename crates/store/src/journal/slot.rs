@@ -98,6 +98,11 @@ impl Slot {
         }
     }
 
+    /// From whose share of the journal everything of this request is taken.
+    pub fn belongs_to(&mut self, issuer: &str, subject: &str) {
+        self.who = Some(Who::new(issuer, subject));
+    }
+
     /// Takes so many bytes, written elsewhere, from the share of the request's identity.
     pub fn charge(&self, bytes: u64) {
         match &self.who {
@@ -118,7 +123,9 @@ impl Slot {
             return;
         }
         debug_assert_eq!(opened.audit_id, self.id.as_str());
-        self.who = opened.caller.as_ref().map(|caller| Who::new(&caller.issuer, &caller.subject));
+        if let Some(caller) = &opened.caller {
+            self.belongs_to(&caller.issuer, &caller.subject);
+        }
         self.opening = Opening::Held(Box::new(opened));
         if let Opening::Held(opened) = &self.opening
             && opened.caller.is_some()
