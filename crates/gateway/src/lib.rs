@@ -19,6 +19,7 @@ mod decide;
 pub mod relay;
 mod stream;
 pub mod upstream;
+pub mod export;
 pub mod telemetry;
 
 pub use pipeline::Gateway;

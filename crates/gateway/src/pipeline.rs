@@ -18,6 +18,7 @@ use crate::arrive::limit::Limiter;
 use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
+use crate::export::Export;
 use crate::law::LawBook;
 use crate::recorder::Recorder;
 use crate::relay::admit::{Basis, Refused, admit};
@@ -44,6 +45,8 @@ pub struct Gateway {
     /// The cluster that is also served at `/`.
     pub default: Option<Arc<Cluster>>,
     pub desk: Desk,
+    /// Where events go besides the record, as configured.
+    pub exports: Vec<Arc<Export>>,
     pub telemetry: Telemetry,
 }
 

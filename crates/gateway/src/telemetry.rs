@@ -32,6 +32,7 @@ pub struct Telemetry {
     requests: Family<Vec<(&'static str, String)>, Counter>,
     durations: Histogram,
     unrecorded: Counter,
+    export_behind: Family<Vec<(&'static str, String)>, Gauge>,
     configuration: Configuration,
 }
 
@@ -90,12 +91,19 @@ impl Default for Telemetry {
             "When the configuration in force was loaded",
             configuration.loaded.clone(),
         );
+        let export_behind = Family::default();
+        registry.register(
+            "export_records_behind",
+            "Records of the journal that an export has not looked at",
+            export_behind.clone(),
+        );
         Self {
             registry,
             requests,
             durations,
             unrecorded,
             configuration,
+            export_behind,
         }
     }
 }
@@ -237,6 +245,11 @@ fn page(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>>
         ),
         (&Method::GET, "/metrics") => {
             let mut text = String::new();
+            for export in &gateway.exports {
+                let labels = vec![("export", export.name().to_owned())];
+                let behind = i64::try_from(export.behind()).unwrap_or(i64::MAX);
+                gateway.telemetry.export_behind.get_or_create(&labels).set(behind);
+            }
             match encode(&mut text, &gateway.telemetry.registry) {
                 Ok(()) => (StatusCode::OK, text),
                 Err(_) => (
@@ -292,7 +305,13 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
         .iter()
         .map(|issuer| format!("[!]issuer {issuer}: its keys are not at hand, its callers get 503\n"))
         .collect();
-    let notes = format!("{}{issuers}", gateway.telemetry.configuration_line());
+    // Neither: the journal keeps what a receiver has not taken.
+    let exports: String = gateway
+        .exports
+        .iter()
+        .filter_map(|export| Some(format!("[!]export {}: {}\n", export.name(), export.trouble()?)))
+        .collect();
+    let notes = format!("{}{issuers}{exports}", gateway.telemetry.configuration_line());
     let failed = checks.iter().any(|(_, check)| check.is_err());
     let lines: String = checks
         .iter()

@@ -4,6 +4,7 @@
 //! a cluster whose uid is not the pinned one.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use mantlet_gateway::arrive::limit::Limiter;
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
+use mantlet_gateway::export::{self, Export, JsonLines, Sink, Webhook};
 use mantlet_gateway::{Cluster, Gateway, telemetry};
-use mantlet_store::{MissingKey, Sizes, Store, StoreConfig};
+use mantlet_store::{JournalAt, MissingKey, Sizes, Store, StoreConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
@@ -36,6 +38,14 @@ pub struct Bound {
     telemetry: TcpListener,
     tls: tokio_rustls::TlsAcceptor,
     reload: Reload,
+    exports: Vec<Exporting>,
+}
+
+/// One export, its receiver, and where its position lies.
+struct Exporting {
+    export: Arc<Export>,
+    sink: Sink,
+    place: PathBuf,
 }
 
 /// Opens everything that the configuration names.
@@ -77,7 +87,9 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     let telemetry = listen(config.telemetry).await?;
     let certificates = Arc::new(Certificates::new(config.listen.tls.certified.clone()));
     let tls = accept::tls(certificates.clone()).context("cannot set up TLS")?;
+    let exports = exports(&config, &clock, &tasks).await?;
     let gateway = Arc::new(Gateway {
+        exports: exports.iter().map(|exporting| exporting.export.clone()).collect(),
         desk: Desk::new(store.clone(), clock.clone()),
         authenticator: Authenticator::new(config.issuers, clock.clone())
             .map_err(|faults| self::faults(&faults))?
@@ -98,7 +110,40 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         listener,
         telemetry,
         tls,
+        exports,
     })
+}
+
+/// As `recording.export` says.
+async fn exports(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Vec<Exporting>> {
+    let mut exports = Vec::new();
+    if let Some(file) = &config.recording.file {
+        let mut place = file.path.clone().into_os_string();
+        place.push(".position");
+        let lines = JsonLines::new(file.path.clone(), file.max_size, file.max_backups, clock.clone());
+        exports.push(Exporting {
+            export: Arc::new(Export::new("file")),
+            sink: Sink::File(lines),
+            place: place.into(),
+        });
+    }
+    if let Some(kubeconfig) = &config.recording.webhook {
+        let source = mantlet_kubeconfig::Source::File {
+            path: kubeconfig.clone(),
+            context: None,
+        };
+        let credential = mantlet_kubeconfig::load(source).await.context("the audit webhook")?;
+        exports.push(Exporting {
+            export: Arc::new(Export::new("webhook")),
+            sink: Sink::Webhook(Box::new(Webhook::new(credential, tasks.clone()))),
+            place: match &config.storage.journal {
+                JournalAt::Folder(folder) => folder.with_file_name("webhook.position"),
+                // Of this process's own chain, so beside what is this machine's own.
+                JournalAt::Database => config.storage.key_file.with_file_name("webhook.position"),
+            },
+        });
+    }
+    Ok(exports)
 }
 
 impl std::fmt::Debug for Bound {
@@ -142,8 +187,15 @@ impl Bound {
             telemetry: operators,
             tls,
             reload,
+            exports,
         } = self;
         gateway.tasks.pump("configuration", reload.run());
+        for Exporting { export, sink, place } in exports {
+            let (store, tasks) = (gateway.store.clone(), gateway.tasks.clone());
+            gateway
+                .tasks
+                .pump("export", export::run(export, sink, store, place, tasks));
+        }
         let keys = gateway.clone();
         gateway.tasks.pump("issuer keys", async move {
             tokio::select! {

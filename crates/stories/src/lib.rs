@@ -18,6 +18,7 @@ pub mod room;
 pub mod kubectl;
 pub mod wire;
 pub mod audit;
+pub mod receiver;
 pub mod journal;
 pub mod provider;
 

@@ -29,6 +29,10 @@ pub struct Plan {
     pub guardrails: bool,
     /// The gateway's own; else that of the bed's administrator.
     pub kubeconfig: Option<PathBuf>,
+    /// The section `recording` of `mantlet.yaml`, if it has one; files that it names lie in the stage's folder.
+    pub recording: Value,
+    /// Those files.
+    pub files: Vec<(String, String)>,
     /// What the cluster is pinned to; else what it says first.
     pub uid: Option<String>,
     pub address: SocketAddr,
@@ -69,6 +73,8 @@ impl Plan {
             policies: String::new(),
             guardrails: true,
             kubeconfig: None,
+            recording: Value::Null,
+            files: Vec::new(),
             uid: None,
             address: any,
             telemetry: any,
@@ -108,6 +114,12 @@ impl Stage {
         rewrite(&config, |written| {
             let operator = json!({"role": "operator", "group": OPERATORS, "issuer": issuers.people.url(), "clusters": ["*"]});
             push(&mut written["authorization"]["roles"], operator);
+            // Who may read bodies.
+            let auditor = json!({"role": "auditor", "group": "auditors", "issuer": issuers.people.url(), "clusters": ["*"]});
+            push(&mut written["authorization"]["roles"], auditor);
+            if !plan.recording.is_null() {
+                written["recording"] = plan.recording.clone();
+            }
             if let Some(url) = &plan.cluster_issuer {
                 push(&mut written["issuers"], json!({"url": url, "population": "agents", "cluster": "bed"}));
             }
@@ -129,6 +141,9 @@ impl Stage {
         }
         if let Some(key_file) = &plan.key_file {
             std::fs::copy(key_file, home.path("keyring.key")).expect("the key file");
+        }
+        for (name, text) in &plan.files {
+            std::fs::write(dir.join(name), text).expect("a file");
         }
         let mint = |name| DevIssuer::load(home.dir(), name).expect("an issuer");
         Self {

@@ -22,6 +22,7 @@ mod join;
 mod lost;
 mod postgres;
 mod raw;
+mod recording;
 mod reload;
 mod sandbox;
 mod transparency;
