@@ -30,11 +30,11 @@ fn every_yaml_loads() {
                     .next()
                     .unwrap();
                 match (group, kind) {
-                    ("mantlet.dev", _) | ("apiserver.config.k8s.io", _) => load(&object, &at),
+                    ("mantlet.dev", _) | ("apiserver.config.k8s.io", _) | ("audit.k8s.io", _) => load(&object, &at),
                     // Objects of Kubernetes: applied as they stand, so that much can be said of them.
                     _ => assert!(!group.is_empty(), "{at}: no apiVersion"),
                 }
-                counted.insert(kind.to_owned());
+                counted.insert(if group == "audit.k8s.io" { "audit" } else { kind }.to_owned());
             }
         }
     }
@@ -43,6 +43,7 @@ fn every_yaml_loads() {
         "AuthenticationConfiguration",
         "Agent",
         "Policy",
+        "audit",
         "ClusterRole",
     ] {
         assert!(counted.contains(kind), "no document shows a {kind}");
@@ -61,7 +62,7 @@ fn every_field_is_described() {
         let page = std::fs::read_to_string(root().join("docs/src").join(page)).unwrap();
         let shown = fences(&page, "yaml").into_iter().flat_map(|(_, text)| parse(&text));
         for field in shown
-            .filter(|object| object["kind"] == kind)
+            .filter(|object| object["kind"] == kind && object["apiVersion"] != "audit.k8s.io/v1")
             .flat_map(|object| known_fields(&object))
         {
             let spellings = ["`F`", "`F.", ".F`", ".F.", ".F[", "`F[", "…F`"].map(|s| s.replace('F', &field));
@@ -255,7 +256,12 @@ fn loaded(object: &Value) -> Result<(), Vec<Fault>> {
     write("prod.kubeconfig", "");
     write("authentication.yaml", &authentication.to_string());
     write("mantlet.yaml", &configuration.to_string());
-    if ["Agent", "Policy"].iter().any(|kind| object["kind"] == *kind) {
+    let audit = object["apiVersion"] == "audit.k8s.io/v1";
+    let metadata = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]});
+    let policy = if audit { object } else { &metadata };
+    write("audit-policy.yaml", &policy.to_string());
+    write("audit-webhook.kubeconfig", "");
+    if !audit && ["Agent", "Policy"].iter().any(|kind| object["kind"] == *kind) {
         write("policies/shown.yaml", &object.to_string());
     }
     let loaded = config::load(&folder.join("mantlet.yaml"), Epoch::new(1)).map(|_| ());
@@ -290,6 +296,7 @@ fn surroundings(object: &Value) -> (Value, Value) {
             "listen": {"address": "127.0.0.1:8443", "tls": {"certFile": "tls.crt", "keyFile": "tls.key"}},
             "clusters": [{"name": "prod", "kubeconfig": "prod.kubeconfig"}],
             "authentication": "authentication.yaml", "issuers": issuers, "policies": "policies",
+            "recording": {"policy": "audit-policy.yaml"},
             "storage": {"database": "sqlite://mantlet.db"},
         })
     };
