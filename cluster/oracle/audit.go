@@ -5,7 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -23,7 +23,7 @@ func audited(q *question, a *answer) error {
 	}
 	a.GVK = kind.GroupVersion().String() + ", Kind=" + kind.Kind
 	switch object := object.(type) {
-	case *auditinternal.EventList:
+	case *auditv1.EventList:
 		a.Events = len(object.Items)
 	case runtime.Object:
 		a.Events = 1

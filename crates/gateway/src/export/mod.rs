@@ -163,10 +163,10 @@ async fn follow(export: &Export, sink: &mut Sink, store: &Store, follower: &mut 
                 tracing::error!(export = export.name, why, "an event cannot be written");
             }
             if sink.is_full() {
-                deliver(export, sink, follower).await;
+                deliver(export, sink, follower.behind()).await;
             }
         }
-        deliver(export, sink, follower).await;
+        deliver(export, sink, follower.behind()).await;
         *whole = true;
         if saved.elapsed() >= SAVED {
             export.went(&keep(sink, follower));
@@ -176,11 +176,11 @@ async fn follow(export: &Export, sink: &mut Sink, store: &Store, follower: &mut 
 }
 
 /// Until it has been taken.
-async fn deliver(export: &Export, sink: &mut Sink, follower: &Follower) {
+async fn deliver(export: &Export, sink: &mut Sink, behind: u64) {
     let mut pause = FIRST_PAUSE;
     loop {
         let done = sink.flush().await;
-        export.behind.store(follower.behind(), Ordering::Relaxed);
+        export.behind.store(behind, Ordering::Relaxed);
         export.went(&done);
         if done.is_ok() {
             return;
