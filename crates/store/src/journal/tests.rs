@@ -1,6 +1,7 @@
 //! Journals after kills, torn writes, changed bytes and full disks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mantlet_core::record::{Closed, Line, Opened, Outcome, Record};
 use mantlet_core::time::Clock;
@@ -9,7 +10,7 @@ use super::frame::{self, Found};
 use super::scan::{Standing, scan};
 use super::{Head, Journal, Tail};
 use crate::disk::{Disk, FaultyDisk, Folder};
-use crate::testing::{Scratch, answered, clock, on_both, open, opened, parts, request};
+use crate::testing::{Scratch, answered, caller, clock, on_both, open, opened, parts, request};
 use crate::{JournalAt, MissingKey, Store, StoreConfig, StoreFault};
 
 on_both! {
@@ -564,4 +565,110 @@ fn a_slot_can_be_moved_into_a_task() {
     fn goes<T: Send + 'static>() {}
     goes::<crate::Slot>();
     goes::<Journal>();
+}
+
+/// A request from `source` that ends before it has a caller.
+fn stranger(store: &Store, clock: &crate::HandClock, source: &str, over_quota: Option<&str>) {
+    let mut slot = store.journal.slot().unwrap();
+    let mut parts = parts(None, None, clock.now());
+    parts.source_ips = vec![source.to_owned()];
+    slot.open(Opened::new(slot.id(), parts));
+    if let Some(who) = over_quota {
+        slot.over_quota(who);
+    }
+    let closed = answered(&slot, 401, clock);
+    slot.close(closed);
+}
+
+/// What was counted, by address and name.
+async fn counted(scratch: &Scratch) -> std::collections::BTreeMap<(String, String), u64> {
+    let mut counts = std::collections::BTreeMap::new();
+    for line in lines(scratch).await {
+        if let Record::Refusals(refusals) = line.record {
+            for counted in refusals.counted {
+                *counts.entry((counted.source, counted.who)).or_default() += counted.count;
+            }
+        }
+    }
+    counts
+}
+
+#[tokio::test]
+async fn refusals_beyond_the_rate_are_counted_by_address_and_many_addresses_together() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..80 {
+        stranger(&store, &clock, "192.0.2.1", None);
+    }
+    for n in 0..100 {
+        stranger(&store, &clock, &format!("198.51.100.{n}"), None);
+    }
+    stranger(&store, &clock, "192.0.2.1", None);
+    store.close().await;
+    assert_eq!(closes(&scratch).await.len(), 50);
+    let counted = counted(&scratch).await;
+    let of = |source: &str| counted.get(&(source.to_owned(), String::new())).copied();
+    assert_eq!((of("192.0.2.1"), of("198.51.100.7"), of("198.51.100.99")), (Some(31), Some(1), None));
+    assert_eq!(of(""), Some(37), "beyond 64 addresses");
+    assert_eq!(counted.values().sum::<u64>(), 131);
+}
+
+#[tokio::test]
+async fn who_is_over_quota_is_counted_by_name_and_takes_no_event_from_strangers() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..60 {
+        stranger(&store, &clock, "192.0.2.1", Some("coder"));
+    }
+    stranger(&store, &clock, "192.0.2.1", None);
+    store.close().await;
+    assert_eq!(closes(&scratch).await.len(), 1);
+    let expected = ((String::from("192.0.2.1"), String::from("coder")), 60);
+    assert_eq!(counted(&scratch).await.into_iter().collect::<Vec<_>>(), [expected]);
+}
+
+#[tokio::test]
+async fn strangers_fill_no_more_of_the_disk_than_they_may_in_an_hour() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let mut config = scratch.config();
+    config.sizes.refusals = 4_000;
+    let store = Store::open(config, clock.clone()).await.unwrap();
+    for _ in 0..20 {
+        stranger(&store, &clock, "192.0.2.1", None);
+        clock.advance(Duration::from_secs(1));
+    }
+    let in_this_hour = closes(&scratch.crashed().await).await.len();
+    clock.advance(Duration::from_secs(3600));
+    stranger(&store, &clock, "192.0.2.1", None);
+    store.close().await;
+    let all = closes(&scratch).await.len();
+    assert!((2..6).contains(&(all - 1)), "{all} of them were written in full");
+    assert!(in_this_hour <= all - 1);
+    let counted: u64 = counted(&scratch).await.values().sum();
+    assert_eq!(counted as usize + all, 21);
+}
+
+#[tokio::test]
+async fn a_share_is_filled_by_records_and_by_bodies() {
+    let (scratch, clock) = (Scratch::new(), clock());
+    let mut config = scratch.config();
+    config.sizes.quota = 20_000;
+    let store = Store::open(config, clock.clone()).await.unwrap();
+    let who = caller("coder");
+    let share = || store.journal.share(&who.issuer, &who.subject);
+    for _ in 0..4 {
+        share().unwrap();
+        request(&store, &clock).await;
+    }
+    let mut slot = store.journal.slot().unwrap();
+    slot.belongs_to(&who.issuer, &who.subject);
+    slot.charge(19_000);
+    assert!(share().is_err());
+    store.journal.share(&who.issuer, "somebody else").unwrap();
+    // Who was admitted before is still written down.
+    slot.open(opened(slot.id(), &clock));
+    let closed = answered(&slot, 200, &clock);
+    slot.close(closed);
+    store.close().await;
+    assert_eq!(closes(&scratch).await.len(), 5);
 }
