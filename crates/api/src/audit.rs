@@ -140,7 +140,11 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
     pub rules: Vec<PolicyRule>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub omit_stages: Vec<Stage>,
     #[serde(default)]
     pub omit_managed_fields: bool,
@@ -162,16 +166,36 @@ pub enum PolicyKind {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyRule {
     pub level: Level,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub users: Vec<String>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub user_groups: Vec<String>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub verbs: Vec<String>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<GroupResources>,
     /// `""` is what has no namespace.
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub namespaces: Vec<String>,
     #[serde(
         default,
@@ -180,7 +204,11 @@ pub struct PolicyRule {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub non_resource_urls: Vec<String>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub omit_stages: Vec<Stage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omit_managed_fields: Option<bool>,
@@ -192,9 +220,17 @@ pub struct GroupResources {
     /// `""` is the core group.
     #[serde(default, deserialize_with = "nothing_is_empty")]
     pub group: String,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<String>,
-    #[serde(default, deserialize_with = "nothing_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "nothing_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resource_names: Vec<String>,
 }
 

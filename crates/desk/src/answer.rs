@@ -417,7 +417,9 @@ impl Kept for SessionEvent {
 
     async fn since(index: &Index, version: u64) -> Result<Vec<mantlet_store::Change<Self>>, StoreFault> {
         let mut changes = index.events_since(version).await?;
-        changes.iter_mut().for_each(|change| without_bodies(&mut change.object.event));
+        changes
+            .iter_mut()
+            .for_each(|change| without_bodies(&mut change.object.event));
         Ok(changes)
     }
 }

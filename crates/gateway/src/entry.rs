@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use mantlet_core::action::{Action, Target};
 use mantlet_core::identity::Caller;
-use mantlet_core::law::{ClusterRef, Denial, Judgment};
 use mantlet_core::identity::Verified;
+use mantlet_core::law::{ClusterRef, Denial, Judgment};
 use mantlet_core::mask::{Masked, text};
 use mantlet_core::record::body::{self, LeftOut, Weighed};
 use mantlet_core::record::{AuditId, Body, Closed, Opened, Outcome, Parts, Recording};

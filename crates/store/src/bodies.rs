@@ -139,7 +139,9 @@ impl Bodies {
     /// Puts the bodies that an event names into it. One that cannot be had is said to be missing, and why.
     pub async fn fill(&self, event: &mut Event) {
         for key in [REQUEST, RESPONSE] {
-            let Some(said) = event.annotations.get(key) else { continue };
+            let Some(said) = event.annotations.get(key) else {
+                continue;
+            };
             let Some(name) = said.strip_prefix("sha256:").and_then(|rest| rest.split(' ').next()) else {
                 continue;
             };
@@ -275,7 +277,8 @@ fn pack(text: &str) -> Result<(String, Vec<u8>), StoreFault> {
 }
 
 fn unpack(packed: &[u8], wanted: &str) -> Result<Value, StoreFault> {
-    let text = zstd::bulk::decompress(packed, LONGEST).map_err(|_| failed("it was changed after it had been written"))?;
+    let text =
+        zstd::bulk::decompress(packed, LONGEST).map_err(|_| failed("it was changed after it had been written"))?;
     if name(&text) != wanted {
         return Err(failed("it was changed after it had been written"));
     }
@@ -300,7 +303,9 @@ pub(crate) fn note(body: &Option<Body>, response: bool, event: &mut Event) {
         None => {}
         Some(Body::Inline(value)) => *object = Some(value.clone()),
         Some(Body::Stored { sha256, bytes }) => {
-            event.annotations.insert(key.to_owned(), format!("sha256:{sha256} {bytes} bytes"));
+            event
+                .annotations
+                .insert(key.to_owned(), format!("sha256:{sha256} {bytes} bytes"));
         }
         Some(Body::LeftOut { why }) => {
             event.annotations.insert(key.to_owned(), format!("left out: {why}"));
@@ -319,7 +324,9 @@ mod tests {
     use crate::testing::Scratch;
 
     async fn open(scratch: &Scratch) -> Bodies {
-        Bodies::open(&Recordings::Folder(scratch.path().join("recordings"))).await.unwrap()
+        Bodies::open(&Recordings::Folder(scratch.path().join("recordings")))
+            .await
+            .unwrap()
     }
 
     fn text(seed: usize) -> Masked<String> {

@@ -161,7 +161,9 @@ impl Follower {
             }
         }
         for standing in self.open.values_mut() {
-            standing.waiting.take_if(|waiting| waiting.event.request_object.is_some());
+            standing
+                .waiting
+                .take_if(|waiting| waiting.event.request_object.is_some());
         }
         self.at = after;
         Ok(events)
@@ -228,7 +230,12 @@ fn read(place: &Path) -> Result<Option<Position>, StoreFault> {
 fn write(place: &Path, position: &Position) -> std::io::Result<()> {
     let beside = place.with_extension("position.new");
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(&serde_json::to_vec(position)?)?;
     file.sync_all()?;
     std::fs::rename(&beside, place)

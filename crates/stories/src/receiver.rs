@@ -70,7 +70,7 @@ impl Receiver {
         let ca = STANDARD.encode(&self.authority);
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "hook",
-            "clusters": [{"name": "hook", "cluster": {"server": format!("https://{}/audit?from=mantlet", self.address), "certificate-authority-data": ca}}],
+            "clusters": [{"name": "hook", "cluster": {"server": format!("https://{}/audit/mantlet", self.address), "certificate-authority-data": ca}}],
             "contexts": [{"name": "hook", "context": {"cluster": "hook", "user": "hook"}}],
             "users": [{"name": "hook", "user": {"token": TOKEN}}],
         })
@@ -93,7 +93,9 @@ impl Receiver {
     /// Every event in them.
     pub fn events(&self) -> Vec<Value> {
         let lists = self.lists().into_iter();
-        lists.flat_map(|list| list["items"].as_array().expect("items").clone()).collect()
+        lists
+            .flat_map(|list| list["items"].as_array().expect("items").clone())
+            .collect()
     }
 
     async fn serve(self, listener: TcpListener, tls: TlsAcceptor) {
@@ -117,7 +119,11 @@ impl Receiver {
         let bytes = body.collect().await.expect("a body").to_bytes();
         let known = head.headers.get("authorization").and_then(|value| value.to_str().ok());
         let asked = (head.method.as_str(), head.uri.to_string(), known);
-        let expected = ("POST", String::from("/audit?from=mantlet"), Some(&*format!("Bearer {TOKEN}")));
+        let expected = (
+            "POST",
+            String::from("/audit/mantlet"),
+            Some(&*format!("Bearer {TOKEN}")),
+        );
         let code = if asked == expected { self.take(&bytes) } else { 401 };
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.status_mut() = StatusCode::from_u16(code).expect("a code");
@@ -151,7 +157,10 @@ impl Oracle {
     /// None where there is no oracle; `cargo xtask test` brings one along.
     pub fn start() -> Option<Self> {
         let Some(program) = std::env::var_os("MANTLET_ORACLE").map(PathBuf::from) else {
-            assert!(std::env::var_os("CI").is_none(), "no oracle: in CI, stories are run by `cargo xtask test`");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no oracle: in CI, stories are run by `cargo xtask test`"
+            );
             eprintln!("skipped in part: no oracle here; `cargo xtask stories` brings one");
             return None;
         };
@@ -190,6 +199,8 @@ impl Drop for Oracle {
 /// The events of a file of JSON lines, so far.
 pub fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = text.lines().map(|line| serde_json::from_str(line).expect("a line is an event"));
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is an event"));
     lines.collect()
 }

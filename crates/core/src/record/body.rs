@@ -24,10 +24,15 @@ pub enum Body {
     Inline(Value),
     /// In the store of recordings, by the SHA-256 of its JSON text.
     #[serde(rename_all = "camelCase")]
-    Stored { sha256: String, bytes: u64 },
+    Stored {
+        sha256: String,
+        bytes: u64,
+    },
     /// There was one, and it is not kept.
     #[serde(rename_all = "camelCase")]
-    LeftOut { why: String },
+    LeftOut {
+        why: String,
+    },
 }
 
 /// Why a body is not kept. The words stand in the record, so they are a closed list.
@@ -217,10 +222,18 @@ mod tests {
 
     #[test]
     fn what_is_too_large_for_the_journal_has_to_be_stored_and_what_is_larger_is_left_out_and_says_so() {
-        let of = |length: usize| of_answer(json!({"a": "x".repeat(length)}).to_string().as_bytes(), false, &recording(true));
+        let of = |length: usize| {
+            of_answer(
+                json!({"a": "x".repeat(length)}).to_string().as_bytes(),
+                false,
+                &recording(true),
+            )
+        };
         assert!(matches!(of(INLINE_MAX - 100), Weighed::Light(body) if matches!(*body, Body::Inline(_))));
         assert!(matches!(of(INLINE_MAX), Weighed::Heavy(_)));
-        let Weighed::Light(body) = of(ANSWER_MAX) else { panic!("too large") };
+        let Weighed::Light(body) = of(ANSWER_MAX) else {
+            panic!("too large")
+        };
         let said = serde_json::to_value(&*body).unwrap();
         assert_eq!(said, json!({"leftOut": {"why": "larger than 1 MiB"}}));
     }

@@ -129,7 +129,11 @@ impl RecordingPolicy {
 
 /// TokenRequest answers with a token, a TokenReview is sent one.
 fn holds_tokens(resource: &ResourceRef) -> bool {
-    match (resource.group.as_str(), resource.resource.as_str(), resource.subresource.as_str()) {
+    match (
+        resource.group.as_str(),
+        resource.resource.as_str(),
+        resource.subresource.as_str(),
+    ) {
         ("", "serviceaccounts", subresource) => subresource == "token",
         ("authentication.k8s.io", resource, _) => resource == "tokenreviews",
         (_, _, _) => false,
@@ -221,11 +225,7 @@ fn check_resources(rule: &PolicyRule, at: &str, faults: &mut Vec<PolicyFault>) {
         }
         if !group.resource_names.is_empty() && group.resources.is_empty() {
             let message = "resource names without a resource";
-            faults.push(fault(
-                &format!("{at}.resourceNames"),
-                message,
-                "add `resources: [..]`",
-            ));
+            faults.push(fault(&format!("{at}.resourceNames"), message, "add `resources: [..]`"));
         }
     }
 }
@@ -233,9 +233,8 @@ fn check_resources(rule: &PolicyRule, at: &str, faults: &mut Vec<PolicyFault>) {
 /// RFC 1123 subdomain, as Kubernetes' `IsDNS1123Subdomain`.
 fn is_dns_subdomain(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let label = |part: &str| {
-        !part.is_empty() && part.bytes().all(fits) && !part.starts_with('-') && !part.ends_with('-')
-    };
+    let label =
+        |part: &str| !part.is_empty() && part.bytes().all(fits) && !part.starts_with('-') && !part.ends_with('-');
     name.len() <= 253 && name.split('.').all(label)
 }
 

@@ -68,7 +68,10 @@ impl JsonLines {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let over = |size: u64| self.max_size.is_some_and(|max| size > 0 && size + self.waiting.len() as u64 > max);
+        let over = |size: u64| {
+            self.max_size
+                .is_some_and(|max| size > 0 && size + self.waiting.len() as u64 > max)
+        };
         if self.file.is_none() {
             let (file, size) = open(&self.path)?;
             (self.file, self.size) = (Some(file), size);
@@ -191,7 +194,9 @@ mod tests {
 
     fn lines(path: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
-        let ids = text.lines().map(|line| serde_json::from_str::<Event>(line).unwrap().audit_id);
+        let ids = text
+            .lines()
+            .map(|line| serde_json::from_str::<Event>(line).unwrap().audit_id);
         ids.collect()
     }
 
@@ -250,8 +255,15 @@ mod tests {
         let names = files(&folder);
         assert_eq!(names.len(), 4, "{names:?}");
         assert!(names.contains(&String::from("audit-notes.jsonl")));
-        assert!(names.iter().any(|name| name.starts_with("audit-2023-11-14T22-13-")), "{names:?}");
-        let kept: Vec<_> = names.iter().filter(|name| *name != "audit-notes.jsonl").flat_map(|name| lines(&folder.join(name))).collect();
+        assert!(
+            names.iter().any(|name| name.starts_with("audit-2023-11-14T22-13-")),
+            "{names:?}"
+        );
+        let kept: Vec<_> = names
+            .iter()
+            .filter(|name| *name != "audit-notes.jsonl")
+            .flat_map(|name| lines(&folder.join(name)))
+            .collect();
         assert_eq!(kept, ["5", "6", "7"]);
     }
 }

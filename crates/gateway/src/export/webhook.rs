@@ -74,7 +74,11 @@ impl Webhook {
     pub(super) async fn flush(&mut self) -> Result<(), String> {
         self.pack();
         while let Some(events) = self.waiting.front() {
-            let sent = tokio::time::timeout(PATIENCE, post(&self.credential, &self.tasks, &mut self.connection, events)).await;
+            let sent = tokio::time::timeout(
+                PATIENCE,
+                post(&self.credential, &self.tasks, &mut self.connection, events),
+            )
+            .await;
             match sent.unwrap_or_else(|_| Err(Unsent::Failed(format!("no answer within {} s", PATIENCE.as_secs())))) {
                 Ok(()) => drop(self.waiting.pop_front()),
                 Err(Unsent::Refused(code)) => self.make_smaller(code)?,
@@ -96,7 +100,9 @@ impl Webhook {
 
     /// Halves of what was refused, or the one event without its bodies.
     fn make_smaller(&mut self, code: StatusCode) -> Result<(), String> {
-        let Some(mut events) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(mut events) = self.waiting.pop_front() else {
+            return Ok(());
+        };
         if events.len() > 1 {
             let second = events.split_off(events.len() / 2);
             self.waiting.push_front(second);
@@ -117,7 +123,9 @@ impl Webhook {
 fn without_bodies(event: &mut Event) -> bool {
     let had = event.request_object.take().is_some() | event.response_object.take().is_some();
     if had {
-        event.annotations.insert(String::from("audit.k8s.io/truncated"), String::from("true"));
+        event
+            .annotations
+            .insert(String::from("audit.k8s.io/truncated"), String::from("true"));
     }
     had
 }
@@ -134,7 +142,9 @@ async fn post(
     if !connection.as_ref().is_some_and(|open| !open.is_closed()) {
         *connection = Some(dial(credential, tasks).await.map_err(|why| failed(&why))?);
     }
-    let Some(open) = connection else { return Err(failed(&"no connection")) };
+    let Some(open) = connection else {
+        return Err(failed(&"no connection"));
+    };
     open.ready().await.map_err(|fault| failed(&fault))?;
     let answer = open.send_request(request).await.map_err(|fault| failed(&fault))?;
     let code = answer.status();
@@ -168,7 +178,9 @@ async fn request(credential: &Credential, body: Vec<u8>) -> Result<Request<Full<
     if let Some(value) = credential.authorization().await.map_err(|fault| fault.to_string())? {
         request = request.header(AUTHORIZATION, value.expose_secret());
     }
-    request.body(Full::new(Bytes::from(body))).map_err(|fault| fault.to_string())
+    request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|fault| fault.to_string())
 }
 
 async fn dial(credential: &Credential, tasks: &Tasks) -> Result<SendRequest<Full<Bytes>>, String> {

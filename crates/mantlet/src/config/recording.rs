@@ -44,11 +44,19 @@ pub(super) fn policy(file: &Path) -> Result<RecordingPolicy, Vec<Fault>> {
 pub(super) fn file_export(written: &config::FileExport, path: PathBuf) -> Result<FileExport, Misfit> {
     if written.max_size_mb == Some(0) {
         let message = String::from("a file of no size holds nothing");
-        return Err(("recording.export.file.maxSizeMB", message, "write a number from 1 on, or leave it out"));
+        return Err((
+            "recording.export.file.maxSizeMB",
+            message,
+            "write a number from 1 on, or leave it out",
+        ));
     }
     if path.is_dir() {
         let message = format!("`{}` is a folder", path.display());
-        return Err(("recording.export.file.path", message, "name a file in it, such as audit.jsonl"));
+        return Err((
+            "recording.export.file.path",
+            message,
+            "name a file in it, such as audit.jsonl",
+        ));
     }
     Ok(FileExport {
         path,
@@ -60,13 +68,16 @@ pub(super) fn file_export(written: &config::FileExport, path: PathBuf) -> Result
 /// `absolute` makes a path out of one that may be relative.
 pub(super) fn recordings(place: &str, absolute: impl Fn(&str) -> PathBuf) -> Result<Recordings, Misfit> {
     let misfit = |message: String| {
-        let hint = "write `recordings: file:///var/lib/mantlet/recordings`, or `s3://bucket/prefix?region=eu-central-1`";
+        let hint =
+            "write `recordings: file:///var/lib/mantlet/recordings`, or `s3://bucket/prefix?region=eu-central-1`";
         Err(("storage.recordings", message, hint))
     };
     match place.split_once("://") {
         None if !place.is_empty() => Ok(Recordings::Folder(absolute(place))),
         Some(("file", path)) if path.starts_with('/') => Ok(Recordings::Folder(PathBuf::from(path))),
-        Some(("s3", rest)) => s3(rest).map(Recordings::S3).or_else(|why| misfit(format!("`{place}` {why}"))),
+        Some(("s3", rest)) => s3(rest)
+            .map(Recordings::S3)
+            .or_else(|why| misfit(format!("`{place}` {why}"))),
         None | Some(_) => misfit(format!("`{place}` is neither a folder nor a bucket")),
     }
 }
@@ -84,7 +95,11 @@ fn s3(rest: &str) -> Result<S3Place, String> {
         region: None,
         endpoint: None,
     };
-    for (key, value) in query.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, ""))) {
+    for (key, value) in query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+    {
         let kept = match key {
             "region" => &mut place.region,
             "endpoint" => &mut place.endpoint,
@@ -95,9 +110,9 @@ fn s3(rest: &str) -> Result<S3Place, String> {
         }
     }
     match &place.endpoint {
-        Some(endpoint) if !encrypted_or_here(endpoint) => {
-            Err(String::from("has an endpoint that is neither https nor on this machine"))
-        }
+        Some(endpoint) if !encrypted_or_here(endpoint) => Err(String::from(
+            "has an endpoint that is neither https nor on this machine",
+        )),
         Some(_) | None => Ok(place),
     }
 }
@@ -146,8 +161,14 @@ mod tests {
             ("s3://bucket?acl=public", "says `acl`"),
             ("s3://bucket?region=", "has no `region`"),
             ("s3://bucket?region=a&region=b", "more than one"),
-            ("s3://bucket?endpoint=http://minio.example.com", "neither https nor on this machine"),
-            ("s3://bucket?endpoint=http://127.0.0.1.example.com", "neither https nor on this machine"),
+            (
+                "s3://bucket?endpoint=http://minio.example.com",
+                "neither https nor on this machine",
+            ),
+            (
+                "s3://bucket?endpoint=http://127.0.0.1.example.com",
+                "neither https nor on this machine",
+            ),
         ] {
             let said = read(place).unwrap_err();
             assert!(said.contains(why), "{place}: {said}");

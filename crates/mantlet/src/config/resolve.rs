@@ -17,9 +17,9 @@ use mantlet_store::{DatabaseUrl, JournalAt, Recordings, SystemClock};
 
 use super::fault::Fault;
 use super::policies::Policies;
+use super::recording::{self, Misfit, Recording};
 use super::tls::{Tls, TlsFault};
 use super::tree::Document;
-use super::recording::{self, Misfit, Recording};
 use super::{Cluster, Config, Listen, Storage, Written, only_document, own_issuers, read};
 
 pub(crate) fn resolve(

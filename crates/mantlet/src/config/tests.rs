@@ -410,7 +410,10 @@ fn an_audit_policy_is_read_as_the_api_server_reads_it() {
     );
     let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
     let file = config.recording.file.unwrap();
-    assert_eq!((file.path, file.max_size), (folder.0.join("audit.jsonl"), Some(100 << 20)));
+    assert_eq!(
+        (file.path, file.max_size),
+        (folder.0.join("audit.jsonl"), Some(100 << 20))
+    );
     assert_eq!(config.recording.webhook, Some(folder.0.join("hook.kubeconfig")));
     assert_eq!(config.files.len(), 9);
 

@@ -65,7 +65,10 @@ async fn every_request_is_given_out_once_in_the_order_of_its_end_over_restarts()
     let events = all(&first, &mut second).await;
     assert_eq!(ids(&events), [next.as_str(), id.as_str()]);
     let user = &events[1].user.username;
-    assert!(!user.is_empty() && events[1].stage == Stage::ResponseComplete, "its opening was found again");
+    assert!(
+        !user.is_empty() && events[1].stage == Stage::ResponseComplete,
+        "its opening was found again"
+    );
 }
 
 #[tokio::test]
@@ -121,7 +124,10 @@ async fn a_body_of_a_request_that_lasts_is_read_again_at_its_end() {
     let events = all(&store, &mut follower).await;
     assert_eq!(events[0].request_object.as_ref().unwrap()["data"]["a"], "b");
     let status = events[0].response_object.as_ref().unwrap();
-    assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("PolicyDenied")));
+    assert_eq!(
+        (&status["kind"], &status["reason"]),
+        (&json!("Status"), &json!("PolicyDenied"))
+    );
 }
 
 #[tokio::test]
@@ -133,9 +139,16 @@ async fn a_stored_body_is_put_back_and_a_lost_one_is_said_to_be() {
         let text = mask::text(&json!({"seed": seed, "x": "y".repeat(50_000)}).to_string());
         let (body, _) = store.bodies.put(text).await.unwrap();
         if seed == 1 {
-            let forgotten = store.bodies.forget_before(mantlet_core::time::Timestamp::from_micros(i64::MAX)).await;
+            let forgotten = store
+                .bodies
+                .forget_before(mantlet_core::time::Timestamp::from_micros(i64::MAX))
+                .await;
             assert_eq!(forgotten.unwrap(), 2);
-            let (again, _) = store.bodies.put(mask::text(&json!({"seed": 0, "x": "y".repeat(50_000)}).to_string())).await.unwrap();
+            let (again, _) = store
+                .bodies
+                .put(mask::text(&json!({"seed": 0, "x": "y".repeat(50_000)}).to_string()))
+                .await
+                .unwrap();
             drop(again);
         }
         let mut slot = store.journal.slot().unwrap();

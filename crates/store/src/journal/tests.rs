@@ -608,7 +608,10 @@ async fn refusals_beyond_the_rate_are_counted_by_address_and_many_addresses_toge
     assert_eq!(closes(&scratch).await.len(), 50);
     let counted = counted(&scratch).await;
     let of = |source: &str| counted.get(&(source.to_owned(), String::new())).copied();
-    assert_eq!((of("192.0.2.1"), of("198.51.100.7"), of("198.51.100.99")), (Some(31), Some(1), None));
+    assert_eq!(
+        (of("192.0.2.1"), of("198.51.100.7"), of("198.51.100.99")),
+        (Some(31), Some(1), None)
+    );
     assert_eq!(of(""), Some(37), "beyond 64 addresses");
     assert_eq!(counted.values().sum::<u64>(), 131);
 }

@@ -110,8 +110,14 @@ fn policy(rules: Value) -> Policy {
 fn what_the_api_server_refuses_is_refused_with_its_place() {
     for (rules, path) in [
         (json!([]), "rules"),
-        (json!([{"level": "None", "nonResourceURLs": ["healthz"]}]), "rules[0].nonResourceURLs[0]"),
-        (json!([{"level": "None", "nonResourceURLs": ["/a*b"]}]), "rules[0].nonResourceURLs[0]"),
+        (
+            json!([{"level": "None", "nonResourceURLs": ["healthz"]}]),
+            "rules[0].nonResourceURLs[0]",
+        ),
+        (
+            json!([{"level": "None", "nonResourceURLs": ["/a*b"]}]),
+            "rules[0].nonResourceURLs[0]",
+        ),
         (
             json!([{"level": "None"}, {"level": "None", "nonResourceURLs": ["/a"], "namespaces": ["b"]}]),
             "rules[1].nonResourceURLs",
@@ -126,7 +132,10 @@ fn what_the_api_server_refuses_is_refused_with_its_place() {
         ),
     ] {
         let faults = RecordingPolicy::compile(policy(rules)).unwrap_err();
-        assert_eq!(faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(), [path]);
+        assert_eq!(
+            faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(),
+            [path]
+        );
     }
 }
 
