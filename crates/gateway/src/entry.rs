@@ -199,10 +199,13 @@ impl Entry {
         self.recording = Some(recording);
     }
 
+    /// Whether the record wants the answer. Not the virtual API's: it is made of the record.
     pub(crate) fn keeps_answer(&self, action: &Action) -> bool {
-        self.recording
-            .as_ref()
-            .is_some_and(|recording| body::keeps_answer(action, recording))
+        !mantlet_desk::serves(action)
+            && self
+                .recording
+                .as_ref()
+                .is_some_and(|recording| body::keeps_answer(action, recording))
     }
 
     pub(crate) fn store(&self) -> &Store {

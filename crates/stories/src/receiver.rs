@@ -196,6 +196,83 @@ impl Drop for Oracle {
     }
 }
 
+/// A MinIO of one's own, which speaks S3: can be killed, and started again on the same data.
+#[derive(Debug)]
+pub struct Minio {
+    program: PathBuf,
+    data: PathBuf,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Minio {
+    pub const USER: &str = "minio-story-user";
+    pub const PASSWORD: &str = "minio-story-password";
+
+    /// None where there is no MinIO; `MANTLET_MINIO` names one.
+    pub async fn start(data: PathBuf, bucket: &str) -> Option<Self> {
+        let Some(program) = std::env::var_os("MANTLET_MINIO").map(PathBuf::from) else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no MinIO: in CI, stories are run by `cargo xtask test`"
+            );
+            eprintln!("skipped: MANTLET_MINIO names no MinIO");
+            return None;
+        };
+        // A folder of its data is a bucket.
+        std::fs::create_dir_all(data.join(bucket)).expect("a bucket");
+        let mut minio = Self {
+            program,
+            data,
+            address: crate::served::free(),
+            child: None,
+        };
+        minio.restart().await;
+        Some(minio)
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("killed");
+            child.wait().expect("gone");
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        let child = Command::new(&self.program)
+            .arg("server")
+            .args(["--quiet", "--address", &self.address.to_string()])
+            .arg(&self.data)
+            .env("MINIO_ROOT_USER", Self::USER)
+            .env("MINIO_ROOT_PASSWORD", Self::PASSWORD)
+            .env("MINIO_BROWSER", "off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("MinIO starts");
+        self.child = Some(child);
+        crate::eventually("MinIO is ready", std::time::Duration::from_secs(60), async || {
+            let page = crate::served::page(self.address, "/minio/health/ready").await.ok()?;
+            page.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Minio {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// The events of a file of JSON lines, so far.
 pub fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();

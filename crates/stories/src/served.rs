@@ -26,6 +26,7 @@ pub struct Served {
     /// How often it was started.
     pub lives: usize,
     program: PathBuf,
+    environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -51,6 +52,7 @@ impl Served {
             telemetry: plan.telemetry,
             lives: 0,
             program: program(),
+            environment: plan.environment.clone(),
             child: None,
         };
         served.restart().await;
@@ -66,6 +68,7 @@ impl Served {
             .args(["serve", "--config"])
             .arg(&self.stage.config)
             .env("RUST_LOG", "warn")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

@@ -31,7 +31,11 @@ pub struct Plan {
     pub kubeconfig: Option<PathBuf>,
     /// The section `recording` of `mantlet.yaml`, if it has one; files that it names lie in the stage's folder.
     pub recording: Value,
-    /// Those files.
+    /// `storage.recordings`; else a folder of the stage.
+    pub recordings: Option<String>,
+    /// Of a gateway in a process of its own.
+    pub environment: Vec<(&'static str, String)>,
+    /// The files that `recording` names.
     pub files: Vec<(String, String)>,
     /// What the cluster is pinned to; else what it says first.
     pub uid: Option<String>,
@@ -74,6 +78,8 @@ impl Plan {
             guardrails: true,
             kubeconfig: None,
             recording: Value::Null,
+            recordings: None,
+            environment: Vec::new(),
             files: Vec::new(),
             uid: None,
             address: any,
@@ -119,6 +125,9 @@ impl Stage {
             push(&mut written["authorization"]["roles"], auditor);
             if !plan.recording.is_null() {
                 written["recording"] = plan.recording.clone();
+            }
+            if let Some(place) = &plan.recordings {
+                written["storage"]["recordings"] = place.as_str().into();
             }
             if let Some(url) = &plan.cluster_issuer {
                 push(&mut written["issuers"], json!({"url": url, "population": "agents", "cluster": "bed"}));

@@ -53,6 +53,12 @@ no kubectl create -f invalid.yaml
 async fn a_value_is_shown_to_nobody_and_written_down_nowhere() {
     let bed = need_bed!();
     let ground = Ground::start(bed, "canary", "").await;
+    // T41: whatever is asked and answered is recorded, Secrets too.
+    let everything =
+        serde_json::json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "RequestResponse"}]});
+    let everything = serde_json::from_value(everything).expect("a policy");
+    let everything = mantlet_core::record::RecordingPolicy::compile(everything).expect("it is a policy");
+    ground.world.gateway.recorder.enact(everything);
     listen_to_the_log(&ground.world.dir.join("trace.log"));
     let dir = ground.world.dir.clone();
     let agent = ground.agent_kubeconfig();

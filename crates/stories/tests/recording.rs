@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mantlet_core::identity::Population;
 use mantlet_store::Sizes;
-use mantlet_stories::receiver::{Oracle, Receiver, lines};
+use mantlet_stories::receiver::{Minio, Oracle, Receiver, lines};
 use mantlet_stories::stage::Plan;
 use mantlet_stories::wire::Answer;
 use mantlet_stories::{Bed, Room, Served, Wire, World, eventually, need_bed, served};
@@ -230,6 +230,7 @@ async fn requests_are_recorded_as_the_audit_policy_says_and_auditors_alone_read_
     world.end().await;
 }
 
+/// T56.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_refused_before_it_is_sent() {
     let bed = need_bed!();
@@ -418,6 +419,74 @@ async fn who_has_filled_a_share_of_the_journal_is_refused_and_nobody_else_is() {
     let greedy = dial(&world, "quota-greedy", &[]).await;
     is(200, greedy.get(&path).await).await;
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_lie_in_a_bucket_and_nothing_is_sent_that_cannot_be_stored_there() {
+    let bed = need_bed!();
+    let data = std::env::temp_dir().join(format!("mantlet-story-minio-{}", std::process::id()));
+    let Some(mut minio) = Minio::start(data.clone(), "audit").await else {
+        return;
+    };
+    let mut plan = Plan::new(bed, "bucket");
+    plan.recordings = Some(format!(
+        "s3://audit/prod/eu?region=us-east-1&endpoint={}",
+        minio.endpoint()
+    ));
+    plan.environment = vec![
+        ("AWS_ACCESS_KEY_ID", Minio::USER.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", Minio::PASSWORD.to_owned()),
+    ];
+    let mut served = Served::start(plan).await;
+    let room = Room::open(bed, "bucket", "bucket-user");
+    let (address, authority) = (served.address, served.stage.authority.clone());
+    let me = served.token(Population::People, "bucket-user");
+    let me = Wire::dial(address, &authority, &me).await;
+    let now = mantlet_core::time::Clock::now(&mantlet_store::SystemClock);
+    let auditor = served
+        .stage
+        .token(Population::People, "bucket-auditor", &["auditors"], now);
+    let auditor = Wire::dial(address, &authority, &auditor).await;
+    let path = room.path("configmaps");
+    let large = is(201, me.post(&path, &configmap("large", &noise(200_000, 1))).await).await;
+    let seen = event(&auditor, &large).await;
+    assert!(
+        seen["requestObject"]["data"]["text"] == noise(200_000, 1),
+        "{}",
+        seen["annotations"]
+    );
+    let named = seen["annotations"]["mantlet.dev/request-object"]
+        .as_str()
+        .expect("named");
+    let hash = &named["sha256:".len()..][..64];
+    let object = data
+        .join("audit/prod/eu/bodies")
+        .join(&hash[..2])
+        .join(format!("{}.json.zst", &hash[2..]));
+    assert!(object.exists(), "{}", object.display());
+
+    minio.kill();
+    let refused = is(503, me.post(&path, &configmap("lost", &noise(200_000, 2))).await).await;
+    assert!(refused.text().contains("NotRecorded"), "{}", refused.text());
+    is(200, me.get(&path).await).await;
+    let page = served::page(served.telemetry, "/readyz?verbose").await.expect("a page");
+    assert!(
+        page.contains("[-]recordings failed") && !page.contains(Minio::PASSWORD),
+        "{page}"
+    );
+    minio.restart().await;
+    eventually("bodies can be stored again", PATIENCE, async || {
+        let page = served::page(served.telemetry, "/readyz?verbose").await.ok()?;
+        page.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    is(201, me.post(&path, &configmap("after", &noise(200_000, 3))).await).await;
+    let there = room
+        .bare(&format!("kubectl -n {} get configmaps -o name", room.namespace))
+        .ok();
+    assert!(there.contains("after") && !there.contains("lost"), "{there}");
+    served.stop().await;
+    let _ = std::fs::remove_dir_all(&data);
 }
 
 /// A flood of strangers and of one agent's large denials, on the served process: the others are answered and recorded meanwhile, in bounded memory.

@@ -170,9 +170,8 @@ impl Pass {
         self.entry.sent(bytes);
     }
 
-    /// Whether the record wants the answer. Not the virtual API's: it is made of the record.
     pub(crate) fn keeps_answer(&self) -> bool {
-        !mantlet_desk::serves(self.action()) && self.entry.keeps_answer(self.action())
+        self.entry.keeps_answer(self.action())
     }
 
     /// Leave to gather a large answer for the record.
