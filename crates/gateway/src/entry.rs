@@ -231,9 +231,11 @@ impl Entry {
             return Ok(());
         };
         self.request = Some(Weighed::Light(Body::left_out(LeftOut::Ended)));
-        let stored = self.store.bodies.put(text).await;
-        let (body, done) = match stored {
-            Ok((body, written)) => (body, Ok(self.charge(written))),
+        let (body, done) = match self.store.bodies.put(text).await {
+            Ok((body, written)) => {
+                self.charge(written);
+                (body, Ok(()))
+            }
             Err(fault) => (Body::left_out(LeftOut::NotStored), Err(fault)),
         };
         self.request = Some(Weighed::Light(body));

@@ -204,7 +204,8 @@ fn check_urls(rule: &PolicyRule, at: &str, faults: &mut Vec<PolicyFault>) {
             faults.push(fault(&path, message, "a `*` can only be the last character"));
         }
     }
-    if !rule.non_resource_urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
+    let about_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if about_resources && !rule.non_resource_urls.is_empty() {
         let hint = "make two rules of it";
         let message = "a rule is about resources or about non-resource URLs, not about both";
         faults.push(fault(&format!("{at}.nonResourceURLs"), message, hint));

@@ -139,7 +139,7 @@ async fn post(
     let failed = |why: &dyn std::fmt::Display| Unsent::Failed(format!("{}: {why}", credential.server()));
     let body = serde_json::to_vec(&EventList::new(events.to_vec())).map_err(|fault| failed(&fault))?;
     let request = request(credential, body).await.map_err(|why| failed(&why))?;
-    if !connection.as_ref().is_some_and(|open| !open.is_closed()) {
+    if connection.as_ref().is_none_or(SendRequest::is_closed) {
         *connection = Some(dial(credential, tasks).await.map_err(|why| failed(&why))?);
     }
     let Some(open) = connection else {

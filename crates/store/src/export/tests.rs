@@ -1,3 +1,5 @@
+//! What is given out, in which order, and after a restart.
+
 use std::time::Duration;
 
 use mantlet_core::mask;
