@@ -177,6 +177,43 @@ fn what_does_not_fit_together_is_told_with_its_place() {
 }
 
 #[test]
+fn a_journal_lies_in_postgres_unless_a_folder_is_named() {
+    let folder = Folder::new("postgres");
+    let url = "postgres://mantlet:hunter2@db.example.com/mantlet";
+    let written = MANTLET.replace("sqlite://data/mantlet.db", url);
+    folder.write("mantlet.yaml", &written);
+    assert_eq!(
+        folder.faults(),
+        ["mantlet.yaml:16:1: has no `keyFile`, and a database on a server has no folder to put it beside\n\
+          hint: add `keyFile: /var/lib/mantlet/keyring.key`"]
+    );
+    let written = written.replace("recordings:", "keyFile: seal.key\n  recordings:");
+    folder.write("mantlet.yaml", &written);
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
+    assert_eq!(config.storage.journal, JournalAt::Database);
+    assert_eq!(config.storage.key_file, folder.0.join("seal.key"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    folder.write("mantlet.yaml", &written.replace("recordings:", "journal: journal\n  recordings:"));
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
+    assert_eq!(config.storage.journal, JournalAt::Folder(folder.0.join("journal")));
+}
+
+#[test]
+fn postgres_on_another_machine_without_verified_tls_is_refused_without_its_password() {
+    let folder = Folder::new("plaintext");
+    let url = "postgres://mantlet:hunter2@db.example.com/mantlet?sslmode=require";
+    folder.write(
+        "mantlet.yaml",
+        &MANTLET.replace("sqlite://data/mantlet.db", url).replace("recordings:", "keyFile: seal.key\n  recordings:"),
+    );
+    assert_eq!(
+        folder.faults(),
+        ["mantlet.yaml:17:13: `postgres://…`: PostgreSQL on another machine is reached with `sslmode=verify-full` only\n\
+          hint: leave `sslmode` out; for an authority of your own add `sslrootcert=/path/to/ca.crt`"]
+    );
+}
+
+#[test]
 fn faults_of_all_files_come_together() {
     let folder = Folder::new("files");
     folder.write(

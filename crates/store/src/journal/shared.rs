@@ -9,6 +9,7 @@
 mod tests;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,8 +63,9 @@ struct Reactor(Option<Runtime>);
 struct Link {
     access: Access,
     connection: Mutex<Option<PgConnection>>,
-    /// The chain that is held by it.
+    /// The chain that is to be held by it, and whether it is.
     holds: Option<String>,
+    held: AtomicBool,
 }
 
 /// A chain that this process writes; let go of when dropped.
@@ -119,6 +121,7 @@ impl Shared {
 
     /// A chain to write: one that nobody holds, or a new one. Blocks.
     pub(crate) fn take(self: &Arc<Self>, segment_size: u64) -> Result<Site, StoreFault> {
+        self.is_durable()?;
         self.let_them_return()?;
         for (chain, _) in self.chains()? {
             if let Some(site) = self.try_take(&chain)? {
@@ -187,6 +190,19 @@ impl Shared {
         self.reader.run(READ, all).map_err(writer::fatal)
     }
 
+    fn is_durable(&self) -> Result<(), StoreFault> {
+        let fsync = async |connection: &mut PgConnection| {
+            let fsync = sqlx::query_scalar::<_, String>("SELECT current_setting('fsync')");
+            fsync.fetch_one(connection).await
+        };
+        match self.reader.run(READ, fsync).map_err(writer::fatal)?.as_str() {
+            "on" => Ok(()),
+            _ => Err(StoreFault::Failed(String::from(
+                "PostgreSQL runs with `fsync = off`, so that a power loss would take the record\nhint: set `fsync = on` in postgresql.conf",
+            ))),
+        }
+    }
+
     /// After a restart of PostgreSQL no lock is held, though their holders live.
     fn let_them_return(&self) -> Result<(), StoreFault> {
         let young = async |connection: &mut PgConnection| {
@@ -217,7 +233,7 @@ impl Shared {
     fn try_take(self: &Arc<Self>, chain: &str) -> Result<Option<Site>, StoreFault> {
         let link = Arc::new(Link::new(self.access.clone(), Some(chain.to_owned())));
         let take = async |connection: &mut PgConnection| {
-            if !hold(connection, chain).await? {
+            if !link.hold(connection).await? {
                 return Ok(None);
             }
             let take = "UPDATE chains SET epoch = epoch + 1 WHERE chain = $1 RETURNING epoch, segment, position, seq, segment_size";
@@ -246,14 +262,6 @@ impl Shared {
             chains: Chains::Many(self.clone()),
         }))
     }
-}
-
-/// Takes the lock of a chain, if it is free. Held by a session, it is free as soon as PostgreSQL knows that the session is over.
-async fn hold(connection: &mut PgConnection, chain: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('mantlet chain ' || $1, 0))")
-        .bind(chain)
-        .fetch_one(connection)
-        .await
 }
 
 impl Disk for Rows {
@@ -329,8 +337,7 @@ impl Segment for RowSegment {
 
     fn keep(&self) -> io::Result<()> {
         let epoch = async |connection: &mut PgConnection| {
-            // The lock may have been lost with an earlier connection; whoever took the chain then has raised the epoch.
-            hold_again(connection, &self.rows.chain).await?;
+            self.rows.link.hold(connection).await?;
             sqlx::query_scalar::<_, i64>("SELECT epoch FROM chains WHERE chain = $1")
                 .bind(&self.rows.chain)
                 .fetch_optional(connection)
@@ -343,19 +350,11 @@ impl Segment for RowSegment {
     }
 }
 
-/// Advisory locks count: one that is held already is not taken a second time.
-async fn hold_again(connection: &mut PgConnection, chain: &str) -> Result<bool, sqlx::Error> {
-    let held = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())";
-    match sqlx::query_scalar(held).fetch_one(&mut *connection).await? {
-        true => Ok(true),
-        false => hold(connection, chain).await,
-    }
-}
-
 impl RowSegment {
     fn commit(&self, seq: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let time = ANSWER + Duration::from_millis(bytes.len() as u64 >> 10);
         let write = async |connection: &mut PgConnection| {
+            self.rows.link.hold(connection).await?;
             // INVARIANT: a row is written under the epoch of the chain, behind everything that was written before it, or not at all.
             let write = "WITH held AS (
                      UPDATE chains SET segment = $2, position = $3 + octet_length($4), seq = $5, closed = false
@@ -398,7 +397,7 @@ impl RowSegment {
         match self.rows.link.run(time, written)? {
             Some((epoch, true)) if epoch == self.rows.epoch => Ok(()),
             Some((epoch, false)) if epoch == self.rows.epoch => Err(io::Error::other(format!(
-                "the chain `{}` was changed by somebody who did not hold it",
+                "the chain `{}` does not stand where it was written: the database was put back to an older state, or changed by others",
                 self.rows.chain
             ))),
             Some(_) | None => Err(self.fenced()),
@@ -426,6 +425,7 @@ impl Link {
             access,
             connection: Mutex::new(None),
             holds,
+            held: AtomicBool::new(false),
         }
     }
 
@@ -454,11 +454,25 @@ impl Link {
 
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.access.options.connect().await?;
-        if let Some(chain) = &self.holds {
-            // Not had, it may be that PostgreSQL does not know yet that our last connection is over; `keep` asks again.
-            hold(&mut connection, chain).await?;
-        }
+        // A server may have been set up to answer before a commit would survive it.
+        sqlx::query("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+            .execute(&mut connection)
+            .await?;
+        self.held.store(false, Ordering::SeqCst);
+        self.hold(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Sees to it that the chain is held. It may not be: PostgreSQL need not know yet that our last connection is over. Then it is asked again
+    /// with each write; nobody else can take the chain as long as a session of ours holds it.
+    async fn hold(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        if let Some(chain) = &self.holds
+            && !self.held.load(Ordering::SeqCst)
+        {
+            let held = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('mantlet chain ' || $1, 0))");
+            self.held.store(held.bind(chain).fetch_one(connection).await?, Ordering::SeqCst);
+        }
+        Ok(self.held.load(Ordering::SeqCst))
     }
 }
 

@@ -307,6 +307,42 @@ async fn request_if(store: &Store, clock: &crate::HandClock) -> Option<String> {
 }
 
 #[tokio::test]
+async fn a_database_that_was_put_back_to_an_older_state_is_noticed_by_the_next_write() {
+    let Some(scratch) = Scratch::postgres().await else { return };
+    let clock = clock();
+    let store = open(&scratch, &clock).await.unwrap();
+    for _ in 0..3 {
+        request(&store, &clock).await;
+        store.journal.settled().await.unwrap();
+    }
+    let forget = "DELETE FROM journal WHERE position = (SELECT max(position) FROM journal);
+         UPDATE chains SET seq = seq - 1, position = (SELECT max(position + octet_length(bytes)) FROM journal)";
+    scratch.tamper(forget).await;
+    let mut slot = store.journal.slot().unwrap();
+    slot.open(opened(slot.id(), &clock));
+    let fault = slot.durable().await.unwrap_err();
+    assert!(matches!(&fault, StoreFault::Failed(why) if why.contains("older state")), "{fault}");
+    assert!(matches!(store.journal.slot(), Err(StoreFault::Failed(_))));
+}
+
+#[tokio::test]
+async fn commits_are_durable_whatever_the_server_was_told() {
+    let Some(scratch) = Scratch::postgres().await else { return };
+    scratch
+        .tamper("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$")
+        .await;
+    let shared = Shared::new(scratch.config().database.as_str().parse().unwrap()).unwrap();
+    let setting = move || {
+        let ask = async |connection: &mut PgConnection| {
+            let setting = sqlx::query_scalar::<_, String>("SELECT current_setting('synchronous_commit')");
+            setting.fetch_one(connection).await
+        };
+        shared.reader.run(READ, ask)
+    };
+    assert_eq!(tokio::task::spawn_blocking(setting).await.unwrap().unwrap(), "on");
+}
+
+#[tokio::test]
 async fn rows_that_were_changed_or_removed_are_found_at_the_start() {
     let Some(scratch) = Scratch::postgres().await else { return };
     let clock = clock();
