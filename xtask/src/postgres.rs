@@ -34,7 +34,10 @@ pub(crate) struct Server {
 
 /// Starts one. Where none can be had, tests say so and pass, but not in CI.
 pub(crate) fn up() -> Result<Postgres, Fault> {
-    if let Some(url) = std::env::var("MANTLET_TEST_POSTGRES").ok().filter(|url| !url.is_empty()) {
+    if let Some(url) = std::env::var("MANTLET_TEST_POSTGRES")
+        .ok()
+        .filter(|url| !url.is_empty())
+    {
         return Ok(Postgres::Theirs(url));
     }
     match programs().and_then(|programs| Server::start(&programs)) {
@@ -48,10 +51,7 @@ impl Postgres {
     /// What tests find in their environment.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Ours(server) => vec![
-                (URL, server.url()),
-                (PROGRAMS, server.programs.display().to_string()),
-            ],
+            Self::Ours(server) => vec![(URL, server.url()), (PROGRAMS, server.programs.display().to_string())],
             Self::Theirs(url) => vec![(URL, url.clone())],
             Self::None(_) => Vec::new(),
         }
@@ -79,16 +79,30 @@ impl Server {
         }
         let data = folder.join("data");
         let mut init = as_user(&programs.join("initdb"))?;
-        init.args(["--auth=trust", "--username=mantlet", "--encoding=UTF8", "--no-locale", "-D"])
-            .arg(&data)
-            .stdout(Stdio::null());
+        init.args([
+            "--auth=trust",
+            "--username=mantlet",
+            "--encoding=UTF8",
+            "--no-locale",
+            "-D",
+        ])
+        .arg(&data)
+        .stdout(Stdio::null());
         process::run(&mut init)?;
         let port = free().of("a free port")?;
         let mut serve = as_user(&programs.join("postgres"))?;
         serve
             .arg("-D")
             .arg(&data)
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "max_connections=300", "-k"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-c",
+                "max_connections=300",
+                "-k",
+            ])
             .arg(&folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -175,8 +189,16 @@ fn other_user() -> Result<Option<&'static str>, Fault> {
     if id != b"0\n" {
         return Ok(None);
     }
-    let known = Command::new("id").arg("postgres").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    Ok(Some(if known.of("`id`")?.success() { "postgres" } else { "nobody" }))
+    let known = Command::new("id")
+        .arg("postgres")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    Ok(Some(if known.of("`id`")?.success() {
+        "postgres"
+    } else {
+        "nobody"
+    }))
 }
 
 fn as_user(program: &Path) -> Result<Command, Fault> {
@@ -185,7 +207,11 @@ fn as_user(program: &Path) -> Result<Command, Fault> {
         Some(user) => {
             let mut command = Command::new("setpriv");
             command
-                .args([&format!("--reuid={user}"), "--init-groups", &format!("--regid={}", group(user)?)])
+                .args([
+                    &format!("--reuid={user}"),
+                    "--init-groups",
+                    &format!("--regid={}", group(user)?),
+                ])
                 .arg(program);
             command
         }

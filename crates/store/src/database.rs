@@ -11,20 +11,25 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow, Postgres};
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::sqlite::SqliteSynchronous;
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Decode, Row as _, Transaction, Type};
 
 use crate::StoreFault;
 
-pub(crate) use place::Place;
 pub use place::DatabaseUrl;
+pub(crate) use place::Place;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a question waits for a connection: a caller should rather be told.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL is waited for: a connection whose other end is gone may never say so.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A change may touch many rows.
+const CHANGE: Duration = Duration::from_secs(30);
 
 /// Connections to one database, its tables made.
 #[derive(Debug, Clone)]
@@ -110,14 +115,16 @@ impl Database {
     pub(crate) async fn all(&self, query: Query) -> Result<Vec<Row>, StoreFault> {
         Ok(match self {
             Self::Sqlite { read, .. } => wrap(bound!(query).fetch_all(read).await?, Row::Sqlite),
-            Self::Postgres(pool) => wrap(bound!(query).fetch_all(pool).await?, Row::Postgres),
+            Self::Postgres(pool) => wrap(answered(ANSWER, bound!(query).fetch_all(pool)).await?, Row::Postgres),
         })
     }
 
     pub(crate) async fn one(&self, query: Query) -> Result<Option<Row>, StoreFault> {
         Ok(match self {
             Self::Sqlite { read, .. } => bound!(query).fetch_optional(read).await?.map(Row::Sqlite),
-            Self::Postgres(pool) => bound!(query).fetch_optional(pool).await?.map(Row::Postgres),
+            Self::Postgres(pool) => answered(ANSWER, bound!(query).fetch_optional(pool))
+                .await?
+                .map(Row::Postgres),
         })
     }
 
@@ -125,7 +132,7 @@ impl Database {
     pub(crate) async fn change(&self) -> Result<Change, StoreFault> {
         Ok(match self {
             Self::Sqlite { write, .. } => Change::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Change::Postgres(pool.begin().await?),
+            Self::Postgres(pool) => Change::Postgres(answered(ANSWER, pool.begin()).await?),
         })
     }
 
@@ -135,7 +142,8 @@ impl Database {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            // What does not answer is not waited for: it ends with the process.
+            Self::Postgres(pool) => drop(tokio::time::timeout(ANSWER, pool.close()).await),
         }
     }
 }
@@ -144,7 +152,10 @@ impl Change {
     pub(crate) async fn one(&mut self, query: Query) -> Result<Option<Row>, StoreFault> {
         Ok(match self {
             Self::Sqlite(change) => bound!(query).fetch_optional(&mut **change).await?.map(Row::Sqlite),
-            Self::Postgres(change) => bound!(query).fetch_optional(&mut **change).await?.map(Row::Postgres),
+            Self::Postgres(change) => {
+                let row = bound!(query).fetch_optional(&mut **change);
+                answered(CHANGE, row).await?.map(Row::Postgres)
+            }
         })
     }
 
@@ -152,14 +163,17 @@ impl Change {
     pub(crate) async fn run(&mut self, query: Query) -> Result<u64, StoreFault> {
         Ok(match self {
             Self::Sqlite(change) => bound!(query).execute(&mut **change).await?.rows_affected(),
-            Self::Postgres(change) => bound!(query).execute(&mut **change).await?.rows_affected(),
+            Self::Postgres(change) => {
+                let rows = bound!(query).execute(&mut **change);
+                answered(CHANGE, rows).await?.rows_affected()
+            }
         })
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreFault> {
         match self {
             Self::Sqlite(change) => change.commit().await?,
-            Self::Postgres(change) => change.commit().await?,
+            Self::Postgres(change) => answered(CHANGE, change.commit()).await?,
         }
         Ok(())
     }
@@ -251,6 +265,16 @@ fn unreachable(url: &DatabaseUrl, fault: &dyn std::fmt::Display) -> StoreFault {
     StoreFault::Database {
         database: url.shown(),
         why: fault.to_string(),
+    }
+}
+
+async fn answered<T>(within: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreFault> {
+    match tokio::time::timeout(within, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(StoreFault::Index(format!(
+            "PostgreSQL has not answered within {} s",
+            within.as_secs()
+        ))),
     }
 }
 

@@ -31,7 +31,11 @@ pub enum StoreFault {
     Key(String),
     /// A URL that says no place, or one that may not be used.
     #[error("`{database}`: {why}\nhint: {hint}")]
-    Url { database: String, why: String, hint: String },
+    Url {
+        database: String,
+        why: String,
+        hint: String,
+    },
     #[error(
         "the database `{database}` cannot be used: {why}\nhint: see that PostgreSQL runs and that `storage.database` names a database that this user owns"
     )]

@@ -169,7 +169,11 @@ impl Scratch {
         let own = self.database.as_ref().expect("a database");
         let mut connection = own.server.connect().await.unwrap();
         for statement in [first, second] {
-            sqlx::query(statement).bind(&own.name).execute(&mut connection).await.unwrap();
+            sqlx::query(statement)
+                .bind(&own.name)
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
         connection.close().await.unwrap();
     }
@@ -222,7 +226,10 @@ impl Drop for Scratch {
         if let Some(Own { server, name, .. }) = self.database.take() {
             // On a thread of its own: the one that drops it may be a task's.
             let gone = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(execute(&server, format!("DROP DATABASE {name} WITH (FORCE)")));
             });
             let _ = gone.join();

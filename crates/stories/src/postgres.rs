@@ -1,6 +1,7 @@
 //! A PostgreSQL of a story's own, to be killed, frozen and started again.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,12 +17,36 @@ pub struct Postgres {
     programs: PathBuf,
     folder: PathBuf,
     address: SocketAddr,
+    /// What the server is started with besides.
+    settings: Vec<String>,
     postmaster: Option<Child>,
 }
 
 impl Postgres {
     /// None where its programs are not installed, which in CI is a failure.
     pub async fn start(name: &str) -> Option<Self> {
+        let mut postgres = Self::prepare(name)?;
+        postgres.go_on().await;
+        Some(postgres)
+    }
+
+    /// The same, and over TLS alone.
+    pub async fn start_with_tls(name: &str, certificate: &Path, key: &Path) -> Option<Self> {
+        let mut postgres = Self::prepare(name)?;
+        let data = postgres.folder.join("data");
+        for (from, to) in [(certificate, "server.crt"), (key, "server.key")] {
+            std::fs::copy(from, data.join(to)).expect("a file");
+            std::fs::set_permissions(data.join(to), std::fs::Permissions::from_mode(0o600)).expect("a mode");
+            own(&data.join(to));
+        }
+        let rules = std::fs::read_to_string(data.join("pg_hba.conf")).expect("rules");
+        std::fs::write(data.join("pg_hba.conf"), rules.replace("\nhost ", "\nhostssl ")).expect("rules");
+        postgres.settings = ["-c", "ssl=on"].map(str::to_owned).to_vec();
+        postgres.go_on().await;
+        Some(postgres)
+    }
+
+    fn prepare(name: &str) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(std::env::var_os("CI").is_none(), "CI has a PostgreSQL");
             eprintln!("skipped: PostgreSQL is not installed; `cargo xtask test` installs it where it may");
@@ -30,22 +55,24 @@ impl Postgres {
         let folder = std::env::temp_dir().join(format!("mantlet-story-{}-{name}-postgres", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
-        if root() {
-            let owner = Command::new("chown").arg("postgres:postgres").arg(&folder).status();
-            assert!(owner.expect("chown").success());
-        }
+        own(&folder);
         let mut init = unprivileged(&programs.join("initdb"));
-        init.args(["--auth=trust", "--username=mantlet", "--encoding=UTF8", "--no-locale", "-D"]);
+        init.args([
+            "--auth=trust",
+            "--username=mantlet",
+            "--encoding=UTF8",
+            "--no-locale",
+            "-D",
+        ]);
         let init = init.arg(folder.join("data")).stdout(Stdio::null()).status();
         assert!(init.expect("initdb").success());
-        let mut postgres = Self {
+        Some(Self {
             programs,
             folder,
             address: free(),
+            settings: Vec::new(),
             postmaster: None,
-        };
-        postgres.go_on().await;
-        Some(postgres)
+        })
     }
 
     pub fn url(&self) -> String {
@@ -63,7 +90,12 @@ impl Postgres {
         let mut server = unprivileged(&self.programs.join("postgres"));
         server.arg("-D").arg(self.folder.join("data"));
         server.args(["-h", "127.0.0.1", "-p", &self.address.port().to_string(), "-k"]);
-        server.arg(&self.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        server
+            .arg(&self.folder)
+            .args(&self.settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.postmaster = Some(server.process_group(0).spawn().expect("postgres"));
         let port = self.address.port().to_string();
         eventually("PostgreSQL answers", Duration::from_secs(60), async || {
@@ -137,13 +169,23 @@ fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Makes a file or folder the server's.
+fn own(path: &Path) {
+    if root() {
+        let owner = Command::new("chown").arg("postgres:postgres").arg(path).status();
+        assert!(owner.expect("chown").success());
+    }
+}
+
 /// PostgreSQL does not run as root.
 fn unprivileged(program: &Path) -> Command {
     if !root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--init-groups"])
+        .arg(program);
     command
 }
 

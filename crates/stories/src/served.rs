@@ -110,6 +110,16 @@ impl Served {
         kill_process(Pid::from_child(child), Signal::HUP).expect("told");
     }
 
+    /// Another command of the same program, with its configuration; what it printed.
+    pub async fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--config").arg(&self.stage.config);
+        let output = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = output.expect("it ran").expect("it started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// A token good for an hour of real time.
     pub fn token(&self, population: Population, subject: &str) -> String {
         self.stage.token(population, subject, &[], real_now())

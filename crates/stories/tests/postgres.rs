@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mantlet::dev::ca::Certificates;
 use mantlet_core::identity::Population;
+use mantlet_store::{JournalAt, MissingKey, Sizes, Store, StoreConfig, SystemClock};
 use mantlet_stories::postgres::Postgres;
 use mantlet_stories::served::page;
 use mantlet_stories::stage::Plan;
@@ -26,7 +28,9 @@ fn plan(bed: &Bed, name: &str, postgres: &Postgres) -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_stopped_and_started_in_mid_load_loses_nothing_and_doubles_nothing() {
     let bed = need_bed!();
-    let Some(mut postgres) = Postgres::start("pg-away").await else { return };
+    let Some(mut postgres) = Postgres::start("pg-away").await else {
+        return;
+    };
     let room = Room::open(bed, "pg-away", "pg-away");
     let mut served = Served::start(plan(bed, "pg-away", &postgres)).await;
     let token = served.token(Population::People, "pg-away");
@@ -68,12 +72,58 @@ async fn postgres_stopped_and_started_in_mid_load_loses_nothing_and_doubles_noth
     if let Some(log) = &bed.audit_log {
         as_the_cluster_saw(log, &sessions, &outcomes, &acknowledged).await;
     }
+    // The index made anew from the journal is the same.
+    let said = served.command(&["sessions", "rebuild"]).await;
+    assert_eq!(
+        said,
+        format!("{} sessions and {} events\n", sessions.len(), outcomes.len())
+    );
+    assert_eq!(self::outcomes(&served).await, outcomes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_goes_to_postgres_over_tls_that_is_verified() {
+    let folder = std::env::temp_dir().join(format!("mantlet-story-{}-pg-tls", std::process::id()));
+    let (ours, others) = (folder.join("ours"), folder.join("others"));
+    let authority = |of: &std::path::Path| {
+        std::fs::create_dir_all(of).expect("a folder");
+        Certificates::open(of, world::real_now()).expect("certificates")
+    };
+    let (ours, others) = (authority(&ours), authority(&others));
+    let Some(postgres) = Postgres::start_with_tls("pg-tls", &ours.certificate, &ours.key).await else {
+        return;
+    };
+    let open = async |parameters: String| {
+        let config = StoreConfig {
+            database: format!("{}?{parameters}", postgres.url()).into(),
+            journal: JournalAt::Database,
+            recordings: folder.join("recordings"),
+            key_file: folder.join("key"),
+            missing_key: MissingKey::Create,
+            sizes: Sizes::default(),
+        };
+        Store::open(config, Arc::new(SystemClock)).await
+    };
+    let verified = |authority: &std::path::Path| format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    let store = open(verified(&ours.authority)).await.expect("a verified server");
+    store.journal.settled().await.expect("it is written");
+    store.close().await;
+    let fault = open(verified(&others.authority))
+        .await
+        .expect_err("another's certificate");
+    assert!(fault.to_string().contains("certificate"), "{fault}");
+    open(String::from("sslmode=disable"))
+        .await
+        .expect_err("it takes TLS alone");
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_killed_loses_no_acknowledged_write_in_postgres() {
     let bed = need_bed!();
-    let Some(postgres) = Postgres::start("pg-killed").await else { return };
+    let Some(postgres) = Postgres::start("pg-killed").await else {
+        return;
+    };
     let room = Room::open(bed, "pg-killed", "pg-killed");
     let mut served = Served::start(plan(bed, "pg-killed", &postgres)).await;
     let token = served.token(Population::People, "pg-killed");
@@ -106,7 +156,9 @@ async fn a_gateway_that_is_killed_loses_no_acknowledged_write_in_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_on_one_postgres_show_the_sessions_and_events_of_both_in_one_order() {
     let bed = need_bed!();
-    let Some(postgres) = Postgres::start("pg-two").await else { return };
+    let Some(postgres) = Postgres::start("pg-two").await else {
+        return;
+    };
     let room = Room::open(bed, "pg-two", "pg-two");
     let one = Served::start(plan(bed, "pg-two-one", &postgres)).await;
     let mut beside = plan(bed, "pg-two-other", &postgres);
@@ -123,7 +175,9 @@ async fn two_gateways_on_one_postgres_show_the_sessions_and_events_of_both_in_on
     }
     let mut seen = Vec::new();
     for served in [&one, &other] {
-        let token = served.stage.token(Population::People, "auditor", &["sre"], world::real_now());
+        let token = served
+            .stage
+            .token(Population::People, "auditor", &["sre"], world::real_now());
         let wire = Wire::dial(served.address, &served.stage.authority, &token).await;
         seen.push(
             eventually("the writes through both are seen", PATIENCE, async || {
@@ -155,7 +209,11 @@ async fn listed(wire: &Wire, resource: &str, wanted: impl Fn(&Value) -> Option<S
     assert_eq!(answer.code, 200, "{}", answer.text());
     let list: Value = serde_json::from_slice(&answer.body).expect("JSON");
     let items = list["items"].as_array().expect("items").iter();
-    let version = |item: &Value| item["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
+    let version = |item: &Value| {
+        item["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+    };
     items.filter_map(|item| Some((wanted(item)?, version(item)?))).collect()
 }
 
@@ -207,7 +265,11 @@ async fn outcomes(served: &Served) -> BTreeMap<String, String> {
 
 async fn sessions(served: &Served) -> BTreeSet<String> {
     let events = world::read_back(&served.stage).await;
-    events.into_iter().map(|event| event.spec.session).filter(|session| !session.is_empty()).collect()
+    events
+        .into_iter()
+        .map(|event| event.spec.session)
+        .filter(|session| !session.is_empty())
+        .collect()
 }
 
 /// The other witness: what reached the API server through this gateway has an event, and what was acknowledged reached it.
@@ -217,16 +279,23 @@ async fn as_the_cluster_saw(
     outcomes: &BTreeMap<String, String>,
     acknowledged: &[String],
 ) {
-    let logged = eventually("the API server has logged every acknowledged write", PATIENCE, async || {
-        let logged = audit::of_sessions(log, sessions);
-        let ids: BTreeSet<String> = logged.into_iter().map(|logged| logged.audit_id).collect();
-        acknowledged.iter().all(|id| ids.contains(id)).then_some(ids)
-    })
+    let logged = eventually(
+        "the API server has logged every acknowledged write",
+        PATIENCE,
+        async || {
+            let logged = audit::of_sessions(log, sessions);
+            let ids: BTreeSet<String> = logged.into_iter().map(|logged| logged.audit_id).collect();
+            acknowledged.iter().all(|id| ids.contains(id)).then_some(ids)
+        },
+    )
     .await;
     for id in logged {
         // A look-up of a request is named after it.
         let request = id.split('.').next().unwrap_or_default();
-        assert!(outcomes.contains_key(request), "the API server carried out {id}, which has no event");
+        assert!(
+            outcomes.contains_key(request),
+            "the API server carried out {id}, which has no event"
+        );
     }
 }
 
@@ -253,7 +322,9 @@ impl Load {
             load.tasks.spawn(async move {
                 for number in 0.. {
                     let body = configmap(&format!("life{life}-{writer}-{number}"));
-                    let Ok(answer) = wire.post(&path, &body).await else { return };
+                    let Ok(answer) = wire.post(&path, &body).await else {
+                        return;
+                    };
                     match answer.code.as_u16() {
                         201 => acknowledged.lock().expect("not poisoned").push(answer.audit_id()),
                         503 if answer.text().contains("NotRecorded") => {

@@ -286,7 +286,10 @@ impl Resolver<'_> {
             Some(path) if !path.is_empty() => {
                 let path = self.absolute(path);
                 let beside = path.parent().unwrap_or(Path::new("/")).to_owned();
-                (DatabaseUrl::from(format!("sqlite://{}", path.display())), Beside::File(beside))
+                (
+                    DatabaseUrl::from(format!("sqlite://{}", path.display())),
+                    Beside::File(beside),
+                )
             }
             Some(_) | None => (written.database.clone(), Beside::Nothing),
         };

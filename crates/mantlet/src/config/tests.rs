@@ -184,8 +184,10 @@ fn a_journal_lies_in_postgres_unless_a_folder_is_named() {
     folder.write("mantlet.yaml", &written);
     assert_eq!(
         folder.faults(),
-        ["mantlet.yaml:16:1: has no `keyFile`, and a database on a server has no folder to put it beside\n\
-          hint: add `keyFile: /var/lib/mantlet/keyring.key`"]
+        [
+            "mantlet.yaml:16:1: has no `keyFile`, and a database on a server has no folder to put it beside\n\
+          hint: add `keyFile: /var/lib/mantlet/keyring.key`"
+        ]
     );
     let written = written.replace("recordings:", "keyFile: seal.key\n  recordings:");
     folder.write("mantlet.yaml", &written);
@@ -193,7 +195,10 @@ fn a_journal_lies_in_postgres_unless_a_folder_is_named() {
     assert_eq!(config.storage.journal, JournalAt::Database);
     assert_eq!(config.storage.key_file, folder.0.join("seal.key"));
     assert!(!format!("{config:?}").contains("hunter2"));
-    folder.write("mantlet.yaml", &written.replace("recordings:", "journal: journal\n  recordings:"));
+    folder.write(
+        "mantlet.yaml",
+        &written.replace("recordings:", "journal: journal\n  recordings:"),
+    );
     let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
     assert_eq!(config.storage.journal, JournalAt::Folder(folder.0.join("journal")));
 }
@@ -204,12 +209,16 @@ fn postgres_on_another_machine_without_verified_tls_is_refused_without_its_passw
     let url = "postgres://mantlet:hunter2@db.example.com/mantlet?sslmode=require";
     folder.write(
         "mantlet.yaml",
-        &MANTLET.replace("sqlite://data/mantlet.db", url).replace("recordings:", "keyFile: seal.key\n  recordings:"),
+        &MANTLET
+            .replace("sqlite://data/mantlet.db", url)
+            .replace("recordings:", "keyFile: seal.key\n  recordings:"),
     );
     assert_eq!(
         folder.faults(),
-        ["mantlet.yaml:17:13: `postgres://…`: PostgreSQL on another machine is reached with `sslmode=verify-full` only\n\
-          hint: leave `sslmode` out; for an authority of your own add `sslrootcert=/path/to/ca.crt`"]
+        [
+            "mantlet.yaml:17:13: `postgres://…`: PostgreSQL on another machine is reached with `sslmode=verify-full` only\n\
+          hint: leave `sslmode` out; for an authority of your own add `sslrootcert=/path/to/ca.crt`"
+        ]
     );
 }
 

@@ -53,14 +53,29 @@ fn postgres(url: &str, rest: &str) -> Result<PgConnectOptions, (String, &'static
         let name = parameter.split('=').next().unwrap_or_default();
         if !name.is_empty() && !PARAMETERS.contains(&name) {
             let known = format!("`{name}` is not a parameter that can be used");
-            return Err((known, "see `storage.database` in docs/src/configuration.md for those that can be"));
+            return Err((
+                known,
+                "see `storage.database` in docs/src/configuration.md for those that can be",
+            ));
         }
         verify &= name != "sslmode";
     }
     // sqlx's own text names what it did not understand, which may be a part of the password.
-    let unread = |_| (String::from("it cannot be read as a URL"), "write `%40` for `@` in a password, `%2F` for `/`");
+    let unread = |_| {
+        (
+            String::from("it cannot be read as a URL"),
+            "write `%40` for `@` in a password, `%2F` for `/`",
+        )
+    };
     let mut options = PgConnectOptions::from_str(url).map_err(unread)?;
-    let named = !rest.split(['/', '?']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default().is_empty();
+    let named = !rest
+        .split(['/', '?'])
+        .next()
+        .unwrap_or_default()
+        .rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .is_empty();
     if !named && options.get_socket().is_none() && !rest.contains("host=") {
         return Err((String::from("it names no host"), EXAMPLE));
     }
@@ -73,7 +88,10 @@ fn postgres(url: &str, rest: &str) -> Result<PgConnectOptions, (String, &'static
         }
         if !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
             let why = String::from("PostgreSQL on another machine is reached with `sslmode=verify-full` only");
-            return Err((why, "leave `sslmode` out; for an authority of your own add `sslrootcert=/path/to/ca.crt`"));
+            return Err((
+                why,
+                "leave `sslmode` out; for an authority of your own add `sslrootcert=/path/to/ca.crt`",
+            ));
         }
     }
     Ok(options.application_name("mantlet"))
@@ -100,12 +118,21 @@ mod tests {
 
     #[test]
     fn another_machine_is_reached_with_verified_tls_only() {
-        for url in ["postgres://m@db.example/m", "postgresql://m:p@10.0.0.7:5433/m?sslrootcert=/ca.crt"] {
-            assert!(matches!(place(url).unwrap().get_ssl_mode(), PgSslMode::VerifyFull), "{url}");
+        for url in [
+            "postgres://m@db.example/m",
+            "postgresql://m:p@10.0.0.7:5433/m?sslrootcert=/ca.crt",
+        ] {
+            assert!(
+                matches!(place(url).unwrap().get_ssl_mode(), PgSslMode::VerifyFull),
+                "{url}"
+            );
         }
         for mode in ["disable", "allow", "prefer", "require", "verify-ca"] {
             let said = place(&format!("postgres://m:hunter2@db.example/m?sslmode={mode}")).unwrap_err();
-            assert!(said.contains("verify-full") && said.contains("hint:") && !said.contains("hunter2"), "{said}");
+            assert!(
+                said.contains("verify-full") && said.contains("hint:") && !said.contains("hunter2"),
+                "{said}"
+            );
         }
     }
 
@@ -115,7 +142,12 @@ mod tests {
             let options = place(&format!("postgres://m@{host}/m?sslmode=disable")).unwrap();
             assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable), "{host}");
         }
-        assert!(place("postgres:///m?host=/run/postgresql").unwrap().get_socket().is_some());
+        assert!(
+            place("postgres:///m?host=/run/postgresql")
+                .unwrap()
+                .get_socket()
+                .is_some()
+        );
     }
 
     #[test]

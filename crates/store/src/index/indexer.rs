@@ -202,7 +202,8 @@ async fn own_place(database: &Database, writer: &str, head: Head) -> Result<Head
 /// Where the next stretch of a chain begins.
 async fn place(database: &Database, writer: &str) -> Result<Head, StoreFault> {
     let mut change = database.change().await?;
-    let begin = "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, 1, 0, 0) ON CONFLICT (writer) DO NOTHING";
+    let begin =
+        "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, 1, 0, 0) ON CONFLICT (writer) DO NOTHING";
     change.run(query(begin).bind(writer)).await?;
     let row = query("SELECT segment, position, seq FROM journals WHERE writer = $1").bind(writer);
     let row = change.one(row).await?;
@@ -317,7 +318,10 @@ async fn write(change: &mut Change, writer: &str, batch: Batch) -> Result<(), St
     for counted in batch.refusals {
         let count = "INSERT INTO refusals (writer, second, count) VALUES ($1, $2, $3)
              ON CONFLICT (writer, second) DO UPDATE SET count = refusals.count + $3";
-        let count = query(count).bind(writer).bind(counted.second).bind(signed(counted.count)?);
+        let count = query(count)
+            .bind(writer)
+            .bind(counted.second)
+            .bind(signed(counted.count)?);
         change.run(count).await?;
     }
     Ok(())

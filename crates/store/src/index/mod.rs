@@ -122,7 +122,8 @@ impl Index {
         let mut indexed = self.indexed.clone();
         let rounds = indexed.borrow_and_update().rounds;
         // The round that is under way may have passed a chain already.
-        let reached = indexed.wait_for(|indexed| indexed.rounds >= rounds + 2 || indexed.over || indexed.health.is_err());
+        let reached =
+            indexed.wait_for(|indexed| indexed.rounds >= rounds + 2 || indexed.over || indexed.health.is_err());
         let reached = reached.await.map_err(|_| StoreFault::Closed)?;
         reached.health.clone()
     }
@@ -204,9 +205,7 @@ impl Index {
         let from = self.from(r#continue)?;
         let wanted = wanted(limit);
         let rows = match (visible, session) {
-            (Visible::Everything, None) => {
-                query("SELECT * FROM events WHERE created > $1 ORDER BY created LIMIT $2")
-            }
+            (Visible::Everything, None) => query("SELECT * FROM events WHERE created > $1 ORDER BY created LIMIT $2"),
             (Visible::Everything, Some(_)) => {
                 query("SELECT * FROM events WHERE created > $1 AND session = $3 ORDER BY created LIMIT $2")
             }
@@ -258,8 +257,7 @@ impl Index {
 
     /// The uid under which the cluster of this name was last seen at work; none if nothing was recorded of it.
     pub async fn cluster_uid(&self, name: &str) -> Result<Option<String>, StoreFault> {
-        let row =
-            query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
+        let row = query("SELECT cluster_uid FROM sessions WHERE cluster = $1 ORDER BY created DESC LIMIT 1").bind(name);
         let row = self.database.one(row).await?;
         row.map(|row| row.try_get("cluster_uid")).transpose()
     }

@@ -11,7 +11,7 @@ use mantlet_core::time::Clock;
 use proptest::prelude::*;
 
 use super::{Owner, Visible};
-use crate::testing::{Scratch, on_both, answered, caller, clock, open, opened, parts, request};
+use crate::testing::{Scratch, answered, caller, clock, on_both, open, opened, parts, request};
 use crate::{HandClock, Slot, Store, StoreFault};
 
 const EVERYTHING: Visible = Visible::Everything;
@@ -333,35 +333,54 @@ proptest! {
     #[test]
     fn whatever_becomes_of_a_request_it_leaves_exactly_one_event(lives in proptest::collection::vec(life(), 1..20)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(leave_one_event_each(Scratch::new(), &lives));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_becomes_of_a_request_it_leaves_exactly_one_event_in_postgres(lives in proptest::collection::vec(life(), 1..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (scratch, clock) = (Scratch::new(), clock());
-            let store = open(&scratch, &clock).await.unwrap();
-            let (mut expected, mut outliving) = (Vec::new(), Vec::new());
-            for (steps, end) in &lives {
-                let (slot, written) = live(&store, &clock, steps).await;
-                if written || !matches!(end, End::Outlive) {
-                    expected.push(slot.id().to_string());
-                }
-                match end {
-                    End::Close => { let closed = answered(&slot, 200, &clock); slot.close(closed) }
-                    End::Drop => drop(slot),
-                    End::Outlive => outliving.push(slot),
-                }
+            if let Some(scratch) = Scratch::postgres().await {
+                leave_one_event_each(scratch, &lives).await;
             }
-            store.close().await;
-            drop(outliving);
-            let store = open(&scratch, &clock).await.unwrap();
-            let mut found = HashMap::<String, usize>::new();
-            for event in events(&store).await {
-                assert!(event.event.annotations.contains_key("mantlet.dev/outcome"));
-                *found.entry(event.metadata.name).or_default() += 1;
-            }
-            assert!(found.values().all(|count| *count == 1));
-            // Of those that outlived the process before anything was written nothing is left: nothing had happened.
-            let mut found: Vec<_> = found.into_keys().collect();
-            found.sort();
-            expected.sort();
-            assert_eq!(found, expected);
         });
     }
+}
+
+async fn leave_one_event_each(scratch: Scratch, lives: &[(Vec<Step>, End)]) {
+    let clock = clock();
+    let store = open(&scratch, &clock).await.unwrap();
+    let (mut expected, mut outliving) = (Vec::new(), Vec::new());
+    for (steps, end) in lives {
+        let (slot, written) = live(&store, &clock, steps).await;
+        if written || !matches!(end, End::Outlive) {
+            expected.push(slot.id().to_string());
+        }
+        match end {
+            End::Close => {
+                let closed = answered(&slot, 200, &clock);
+                slot.close(closed);
+            }
+            End::Drop => drop(slot),
+            End::Outlive => outliving.push(slot),
+        }
+    }
+    store.close().await;
+    drop(outliving);
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut found = HashMap::<String, usize>::new();
+    for event in events(&store).await {
+        assert!(event.event.annotations.contains_key("mantlet.dev/outcome"));
+        *found.entry(event.metadata.name).or_default() += 1;
+    }
+    assert!(found.values().all(|count| *count == 1));
+    // Of those that outlived the process before anything was written nothing is left: nothing had happened.
+    let mut found: Vec<_> = found.into_keys().collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
 }

@@ -172,12 +172,7 @@ fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
 
 impl Journal {
     /// Reads what there is, mends what a crash left, and starts to write. Blocks on the disk.
-    pub(crate) fn open(
-        site: Site,
-        keyring: &Keyring,
-        sizes: Sizes,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreFault> {
+    pub(crate) fn open(site: Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
         let writer = resume(&site, keyring, sizes, clock.clone())?;
         let queue = Arc::new(Queue::new(&sizes, writer.head()));
         let writer_id = writer.writer_id().to_owned();

@@ -320,7 +320,8 @@ impl Queue {
             state.refuses = Some(fault.clone());
         }
         drop(state);
-        self.progress.send_modify(|progress| progress.away = Some(fault.clone()));
+        self.progress
+            .send_modify(|progress| progress.away = Some(fault.clone()));
     }
 
     /// For the writer: the disk answers again.

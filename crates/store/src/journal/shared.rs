@@ -27,7 +27,7 @@ use crate::{StoreFault, random};
 /// A database that has not answered by then counts as away; more bytes are given more time.
 const ANSWER: Duration = Duration::from_secs(2);
 const CONNECT: Duration = Duration::from_secs(5);
-/// Reading a whole segment, or making a chain anew.
+/// At the start, when nobody waits for an answer.
 const READ: Duration = Duration::from_secs(60);
 /// After a start of PostgreSQL those who hold chains are given so much time to come back, before theirs are taken for left behind.
 const RETURN: Duration = Duration::from_secs(5);
@@ -113,7 +113,9 @@ impl Shared {
     /// Whether anything was ever written here.
     pub(crate) fn begun(&self) -> Result<Begun, StoreFault> {
         let any = async |connection: &mut PgConnection| {
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM journal)").fetch_one(connection).await
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM journal)")
+                .fetch_one(connection)
+                .await
         };
         let any = self.reader.run(READ, any).map_err(writer::fatal)?;
         Ok(if any { Begun::Yes } else { Begun::No })
@@ -157,7 +159,9 @@ impl Shared {
 
     /// How far each chain is written.
     pub(crate) async fn heads(&self, database: &Database) -> Result<Vec<(String, Head, u64)>, StoreFault> {
-        let rows = database.all(query("SELECT chain, segment, position, seq, segment_size FROM chains ORDER BY chain"));
+        let rows = database.all(query(
+            "SELECT chain, segment, position, seq, segment_size FROM chains ORDER BY chain",
+        ));
         let number = |number: i64| number.unsigned_abs();
         rows.await?
             .iter()
@@ -185,7 +189,9 @@ impl Shared {
 
     fn chains(&self) -> Result<Vec<(String, bool)>, StoreFault> {
         let all = async |connection: &mut PgConnection| {
-            sqlx::query_as("SELECT chain, closed FROM chains ORDER BY chain").fetch_all(connection).await
+            sqlx::query_as("SELECT chain, closed FROM chains ORDER BY chain")
+                .fetch_all(connection)
+                .await
         };
         self.reader.run(READ, all).map_err(writer::fatal)
     }
@@ -208,7 +214,10 @@ impl Shared {
         let young = async |connection: &mut PgConnection| {
             let young = "SELECT EXISTS (SELECT FROM chains WHERE NOT closed)
                  AND clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $1)";
-            sqlx::query_scalar(young).bind(RETURN.as_secs_f64()).fetch_one(connection).await
+            sqlx::query_scalar(young)
+                .bind(RETURN.as_secs_f64())
+                .fetch_one(connection)
+                .await
         };
         while self.reader.run(READ, young).map_err(writer::fatal)? {
             std::thread::sleep(RETURN / 20);
@@ -316,9 +325,12 @@ impl Segment for RowSegment {
                 .fetch_all(connection)
                 .await
         };
-        let parts = self.rows.link.run(READ, parts)?;
+        let parts = self.rows.link.run(time(bytes.len()), parts)?;
         bytes.fill(0);
-        parts.iter().try_for_each(|part| lay(part, bytes, offset)).map_err(io::Error::other)
+        parts
+            .iter()
+            .try_for_each(|part| lay(part, bytes, offset))
+            .map_err(io::Error::other)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -352,7 +364,7 @@ impl Segment for RowSegment {
 
 impl RowSegment {
     fn commit(&self, seq: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let time = ANSWER + Duration::from_millis(bytes.len() as u64 >> 10);
+        let time = time(bytes.len());
         let write = async |connection: &mut PgConnection| {
             self.rows.link.hold(connection).await?;
             // INVARIANT: a row is written under the epoch of the chain, behind everything that was written before it, or not at all.
@@ -409,6 +421,11 @@ impl RowSegment {
     }
 }
 
+/// How long so many bytes may take: a millisecond for a KiB, over the slowest of networks.
+fn time(bytes: usize) -> Duration {
+    ANSWER + Duration::from_millis(bytes as u64 >> 10)
+}
+
 /// Copies a row to where it belongs.
 fn lay(part: &PgRow, into: &mut [u8], offset: u64) -> Result<(), sqlx::Error> {
     let (position, bytes): (i64, &[u8]) = (part.try_get("position")?, part.try_get("bytes")?);
@@ -455,9 +472,11 @@ impl Link {
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.access.options.connect().await?;
         // A server may have been set up to answer before a commit would survive it.
-        sqlx::query("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
-            .execute(&mut connection)
-            .await?;
+        sqlx::query(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        )
+        .execute(&mut connection)
+        .await?;
         self.held.store(false, Ordering::SeqCst);
         self.hold(&mut connection).await?;
         Ok(connection)
@@ -470,7 +489,8 @@ impl Link {
             && !self.held.load(Ordering::SeqCst)
         {
             let held = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('mantlet chain ' || $1, 0))");
-            self.held.store(held.bind(chain).fetch_one(connection).await?, Ordering::SeqCst);
+            self.held
+                .store(held.bind(chain).fetch_one(connection).await?, Ordering::SeqCst);
         }
         Ok(self.held.load(Ordering::SeqCst))
     }

@@ -134,7 +134,10 @@ async fn many_requests_share_a_flush() {
         .collect();
     let flushes = faulty.switches().flushes() - before;
     assert!(flushes <= 16, "{flushes} flushes for 64 requests");
-    assert_eq!(look(&scratch.crashed().await).await.unwrap().unclosed.len(), slots.len());
+    assert_eq!(
+        look(&scratch.crashed().await).await.unwrap().unclosed.len(),
+        slots.len()
+    );
 }
 
 async fn futures<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
@@ -201,7 +204,9 @@ async fn a_write_torn_at_any_byte_leaves_what_came_before() {
         let mut torn = whole.clone();
         torn[cut..end].fill(0);
         std::fs::write(&path, &torn).unwrap();
-        let standing = look(&crashed).await.unwrap_or_else(|fault| panic!("cut at {cut}: {fault}"));
+        let standing = look(&crashed)
+            .await
+            .unwrap_or_else(|fault| panic!("cut at {cut}: {fault}"));
         let kept = bounds.iter().rposition(|bound| *bound <= cut).unwrap();
         assert_eq!(standing.head.seq, kept as u64, "cut at {cut}");
         assert_eq!(standing.torn.is_none(), bounds.contains(&cut), "cut at {cut}");
@@ -302,7 +307,10 @@ async fn records_go_on_in_the_next_segment_and_across_starts(scratch: Scratch) {
         store.close().await;
     }
     assert!(segments(&scratch).await > 3);
-    assert_eq!(closes(&scratch).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+    assert_eq!(
+        closes(&scratch).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        ids
+    );
     let writers: std::collections::BTreeSet<_> = lines(&scratch).await.into_iter().map(|line| line.writer).collect();
     assert_eq!(writers.len(), 1);
 }

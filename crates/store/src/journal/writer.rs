@@ -24,7 +24,7 @@ use crate::disk::{Disk, Segment};
 /// How soon a disk that does not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the end of the process waits for one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Writer {

@@ -43,13 +43,18 @@ async fn take_away(scratch: &Scratch) {
 
 async fn bring_back(scratch: &Scratch) {
     scratch
-        .administer("UPDATE pg_database SET datallowconn = true WHERE datname = $1", "SELECT 1 WHERE $1 <> ''")
+        .administer(
+            "UPDATE pg_database SET datallowconn = true WHERE datname = $1",
+            "SELECT 1 WHERE $1 <> ''",
+        )
         .await;
 }
 
 #[tokio::test]
 async fn two_processes_have_a_chain_each_and_both_see_everything_in_one_order() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let first = open(&scratch, &clock).await.unwrap();
     let second = open(&scratch, &clock).await.unwrap();
@@ -69,13 +74,20 @@ async fn two_processes_have_a_chain_each_and_both_see_everything_in_one_order() 
         });
         let seen = seen.await;
         assert_eq!(names(&seen).into_iter().collect::<BTreeSet<_>>(), ids);
-        let shown = store.index.sessions(&Visible::Everything, None, None).await.unwrap().items;
+        let shown = store
+            .index
+            .sessions(&Visible::Everything, None, None)
+            .await
+            .unwrap()
+            .items;
         let shown: BTreeSet<_> = shown.iter().map(|session| session.metadata.name.as_str()).collect();
         assert_eq!(shown, sessions.iter().map(|session| session.as_str()).collect());
     }
     let order = async |store: &Store| {
         let changes = store.index.events_since(0).await.unwrap();
-        let changes = changes.into_iter().map(|change| (change.version, change.object.metadata.name));
+        let changes = changes
+            .into_iter()
+            .map(|change| (change.version, change.object.metadata.name));
         changes.collect::<Vec<_>>()
     };
     let versions = order(&first).await;
@@ -87,9 +99,14 @@ async fn two_processes_have_a_chain_each_and_both_see_everything_in_one_order() 
 
 #[tokio::test]
 async fn what_dead_processes_left_open_is_closed_by_the_next_one() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
-    let (first, second) = (open(&scratch, &clock).await.unwrap(), open(&scratch, &clock).await.unwrap());
+    let (first, second) = (
+        open(&scratch, &clock).await.unwrap(),
+        open(&scratch, &clock).await.unwrap(),
+    );
     let mut slots = Vec::new();
     for store in [&first, &second] {
         let mut slot = store.journal.slot().unwrap();
@@ -102,7 +119,11 @@ async fn what_dead_processes_left_open_is_closed_by_the_next_one() {
     let closed = until("both chains are read", async || {
         let events = events(&store).await;
         let unknown = |event: &&SessionEvent| {
-            event.event.annotations.get("mantlet.dev/outcome").is_some_and(|outcome| outcome == "unknown")
+            event
+                .event
+                .annotations
+                .get("mantlet.dev/outcome")
+                .is_some_and(|outcome| outcome == "unknown")
         };
         (events.iter().filter(unknown).count() == 2).then(|| names(&events))
     });
@@ -118,7 +139,9 @@ async fn what_dead_processes_left_open_is_closed_by_the_next_one() {
 
 #[tokio::test]
 async fn a_process_goes_on_with_the_chain_and_the_sessions_of_the_last_one() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let (writer, session) = (store.journal.writer_id().to_owned(), enter(&store, "coder", &clock));
@@ -135,14 +158,55 @@ async fn a_process_goes_on_with_the_chain_and_the_sessions_of_the_last_one() {
     beside.sessions.sweep(clock.now()).unwrap();
     beside.close().await;
     store.index.settled().await.unwrap();
-    let shown = store.index.session(&Visible::Everything, session.as_str()).await.unwrap();
+    let shown = store
+        .index
+        .session(&Visible::Everything, session.as_str())
+        .await
+        .unwrap();
     assert_eq!(shown.unwrap().status.ended_at, None);
     store.close().await;
 }
 
 #[tokio::test]
+async fn processes_with_journals_in_folders_share_an_index_and_a_keyring() {
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    let clock = clock();
+    let config = |folder: &str| crate::StoreConfig {
+        journal: crate::JournalAt::Folder(scratch.path().join(folder)),
+        ..scratch.config()
+    };
+    let first = Store::open(config("first"), clock.clone()).await.unwrap();
+    let second = Store::open(config("second"), clock.clone()).await.unwrap();
+    assert_eq!(first.keyring.chain_key_id(), second.keyring.chain_key_id());
+    let ids = BTreeSet::from([request(&first, &clock).await, request(&second, &clock).await]);
+    for store in [&first, &second] {
+        store.index.flush().await.unwrap();
+    }
+    for store in [&first, &second] {
+        assert_eq!(names(&events(store).await).into_iter().collect::<BTreeSet<_>>(), ids);
+        store.close().await;
+    }
+    // Each goes on where it stood, and takes nothing of the other's away.
+    let first = Store::open(config("first"), clock.clone()).await.unwrap();
+    assert_eq!(events(&first).await.len(), 2);
+    first.close().await;
+    // A journal in a folder without the database that holds its keys is not begun anew.
+    let other = Scratch::postgres().await.unwrap();
+    let astray = crate::StoreConfig {
+        database: other.config().database,
+        ..config("first")
+    };
+    let fault = Store::open(astray, clock.clone()).await.unwrap_err();
+    assert!(fault.to_string().contains("keyring"), "{fault}");
+}
+
+#[tokio::test]
 async fn two_first_starts_at_once_share_one_keyring() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     std::fs::write(scratch.path().join("key"), [7; 32]).unwrap();
     let clock = clock();
     let (first, second) = tokio::join!(open(&scratch, &clock), open(&scratch, &clock));
@@ -154,19 +218,29 @@ async fn two_first_starts_at_once_share_one_keyring() {
 
 #[tokio::test]
 async fn a_replica_without_the_key_file_is_refused_and_makes_none() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     open(&scratch, &clock).await.unwrap().close().await;
     let mut config = scratch.config();
     config.key_file = scratch.path().join("another");
-    let fault = Store::open(config.clone(), clock.clone()).await.unwrap_err().to_string();
-    assert!(fault.contains("hint:") && fault.contains("copy the first one's"), "{fault}");
+    let fault = Store::open(config.clone(), clock.clone())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        fault.contains("hint:") && fault.contains("copy the first one's"),
+        "{fault}"
+    );
     assert!(!config.key_file.exists());
 }
 
 #[tokio::test]
 async fn whoever_lost_its_chain_writes_no_more() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     request(&store, &clock).await;
@@ -188,17 +262,24 @@ async fn whoever_lost_its_chain_writes_no_more() {
 
 #[tokio::test]
 async fn an_idle_process_that_lost_its_chain_says_so() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     scratch.tamper("UPDATE chains SET epoch = epoch + 1").await;
     let fault = until("it looks around", async || store.health().err()).await;
-    assert!(matches!(&fault, StoreFault::Fenced(_)) && fault.to_string().contains("hint:"), "{fault}");
+    assert!(
+        matches!(&fault, StoreFault::Fenced(_)) && fault.to_string().contains("hint:"),
+        "{fault}"
+    );
 }
 
 #[tokio::test]
 async fn while_the_database_is_away_everything_is_refused_and_nothing_is_lost_or_doubled() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     let mut ids = vec![request(&store, &clock).await];
@@ -212,7 +293,10 @@ async fn while_the_database_is_away_everything_is_refused_and_nothing_is_lost_or
     caught.open(opened(caught.id(), &clock));
     assert!(matches!(caught.durable().await, Err(StoreFault::Away(_))));
     let fault = store.journal.slot().unwrap_err();
-    assert!(matches!(&fault, StoreFault::Away(_)) && fault.to_string().contains("hint:"), "{fault}");
+    assert!(
+        matches!(&fault, StoreFault::Away(_)) && fault.to_string().contains("hint:"),
+        "{fault}"
+    );
     assert!(matches!(store.health(), Err(StoreFault::Away(_))));
     for slot in [durable, caught] {
         ids.push(slot.id().to_string());
@@ -234,7 +318,9 @@ async fn while_the_database_is_away_everything_is_refused_and_nothing_is_lost_or
 
 #[tokio::test]
 async fn an_idle_process_notices_that_the_database_is_away_and_back() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let store = open(&scratch, &clock()).await.unwrap();
     take_away(&scratch).await;
     until("it looks around", async || store.health().err()).await;
@@ -245,7 +331,9 @@ async fn an_idle_process_notices_that_the_database_is_away_and_back() {
 
 #[tokio::test]
 async fn a_process_ends_though_the_database_is_away() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     take_away(&scratch).await;
@@ -256,7 +344,9 @@ async fn a_process_ends_though_the_database_is_away() {
 
 #[tokio::test]
 async fn connections_that_break_under_load_lose_and_double_nothing() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = Arc::new(open(&scratch, &clock).await.unwrap());
     let mut acknowledged = Vec::new();
@@ -269,7 +359,9 @@ async fn connections_that_break_under_load_lose_and_double_nothing() {
             }
         };
         let write = async {
-            let Ok(mut slot) = store.journal.slot() else { return None };
+            let Ok(mut slot) = store.journal.slot() else {
+                return None;
+            };
             slot.open(opened(slot.id(), &clock));
             let durable = slot.durable().await;
             let id = slot.id().to_string();
@@ -308,7 +400,9 @@ async fn request_if(store: &Store, clock: &crate::HandClock) -> Option<String> {
 
 #[tokio::test]
 async fn a_database_that_was_put_back_to_an_older_state_is_noticed_by_the_next_write() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     for _ in 0..3 {
@@ -321,15 +415,22 @@ async fn a_database_that_was_put_back_to_an_older_state_is_noticed_by_the_next_w
     let mut slot = store.journal.slot().unwrap();
     slot.open(opened(slot.id(), &clock));
     let fault = slot.durable().await.unwrap_err();
-    assert!(matches!(&fault, StoreFault::Failed(why) if why.contains("older state")), "{fault}");
+    assert!(
+        matches!(&fault, StoreFault::Failed(why) if why.contains("older state")),
+        "{fault}"
+    );
     assert!(matches!(store.journal.slot(), Err(StoreFault::Failed(_))));
 }
 
 #[tokio::test]
 async fn commits_are_durable_whatever_the_server_was_told() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     scratch
-        .tamper("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$")
+        .tamper(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
+        )
         .await;
     let shared = Shared::new(scratch.config().database.as_str().parse().unwrap()).unwrap();
     let setting = move || {
@@ -344,7 +445,9 @@ async fn commits_are_durable_whatever_the_server_was_told() {
 
 #[tokio::test]
 async fn rows_that_were_changed_or_removed_are_found_at_the_start() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let clock = clock();
     let store = open(&scratch, &clock).await.unwrap();
     for _ in 0..5 {
@@ -375,15 +478,24 @@ async fn rows_that_were_changed_or_removed_are_found_at_the_start() {
         let spoiled = scratch.crashed().await;
         spoiled.tamper(statement).await;
         let fault = open(&spoiled, &clock).await.unwrap_err();
-        assert!(matches!(fault, StoreFault::Damaged { .. } | StoreFault::Unusable { .. }), "{what}: {fault}");
+        assert!(
+            matches!(fault, StoreFault::Damaged { .. } | StoreFault::Unusable { .. }),
+            "{what}: {fault}"
+        );
     }
     open(&scratch, &clock).await.unwrap().close().await;
 }
 
 #[tokio::test]
 async fn a_write_that_is_repeated_is_carried_out_once_and_another_in_its_place_is_refused() {
-    let Some(scratch) = Scratch::postgres().await else { return };
-    drop(crate::database::Database::open(&scratch.config().database).await.unwrap());
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    drop(
+        crate::database::Database::open(&scratch.config().database)
+            .await
+            .unwrap(),
+    );
     let options = scratch.config().database.as_str().parse().unwrap();
     let shared = Shared::new(options).unwrap();
     let work = move || {
@@ -414,7 +526,9 @@ async fn a_write_that_is_repeated_is_carried_out_once_and_another_in_its_place_i
 
 #[tokio::test]
 async fn neither_a_store_nor_its_faults_show_the_password() {
-    let Some(scratch) = Scratch::postgres().await else { return };
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
     let mut config = scratch.config();
     let url = config.database.as_str().replace("mantlet@", "mantlet:hunter2@");
     assert!(url.contains("hunter2"));
