@@ -74,6 +74,7 @@ impl Gateway {
             SessionsCommand::List { output, cluster } => list(output, &cluster, &mut out).await,
             SessionsCommand::Show { name, output, cluster } => show(&name, output, &cluster, &mut out).await,
             SessionsCommand::End { name, cluster } => end(&name, &cluster, &mut out).await,
+            SessionsCommand::Rebuild(_) => panic!("it does not go through a gateway"),
         };
         (result, String::from_utf8(out).unwrap())
     }

@@ -133,7 +133,7 @@ impl Shared {
         let chain = writer::fresh_id(random::bytes()?);
         self.begin(&chain, segment_size)?;
         let taken = self.try_take(&chain)?;
-        taken.ok_or_else(|| StoreFault::Fenced(chain))
+        taken.ok_or(StoreFault::Fenced(chain))
     }
 
     /// The chains that a process left open and nobody holds; each is free again when its site is dropped.
