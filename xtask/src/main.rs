@@ -23,7 +23,7 @@ use places::Places;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
-  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
   long [NAME]       a run too long for `test`; without a name, lists them
   action [ARGS]     what a request means: `cargo run -p mantlet-core --example action`
   schema [--check]  write crates/core/data/protobuf.json anew, or fail if it differs

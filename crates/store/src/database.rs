@@ -103,7 +103,8 @@ impl Database {
                 let pool = PgPoolOptions::new()
                     .max_connections(8)
                     .acquire_timeout(ACQUIRE)
-                    .connect_with(*options)
+                    // The journal is the truth, and its connections wait for the disk; what a crash takes from the index is made again.
+                    .connect_with(options.options([("synchronous_commit", "off")]))
                     .await
                     .map_err(|fault| unreachable(url, &fault))?;
                 POSTGRES.run(&pool).await.map_err(|fault| unreachable(url, &fault))?;

@@ -242,6 +242,9 @@ async fn stored(database: &Database) -> Result<Option<String>, StoreFault> {
 /// What is stored then: this one, or that of a faster replica.
 async fn keep(database: &Database, sealed: String) -> Result<String, StoreFault> {
     let mut change = database.change().await?;
+    // The index may lose its last rows in a crash, the keyring may not.
+    let durable = query("SELECT set_config('synchronous_commit', 'on', true)");
+    change.run(durable).await?;
     let insert = "INSERT INTO keyring (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
     change.run(query(insert).bind(sealed)).await?;
     change.commit().await?;
