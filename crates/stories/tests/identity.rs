@@ -37,7 +37,8 @@ fn mappings() -> Value {
             ],
         },
         "claimValidationRules": [
-            {"expression": "claims.?email_verified.orValue(true) == true", "message": "the address is not verified"},
+            // The provider leaves out an `email_verified` that is false.
+            {"expression": "claims.?email_verified.orValue(false) == true", "message": "the address is not verified"},
             {"claim": "azp", "requiredValue": provider::CLIENT},
         ],
         "userValidationRules": [{"expression": "!user.groups.exists(g, g == 'op:banned')", "message": "banned"}],
@@ -174,7 +175,8 @@ async fn fifty_identities_on_one_connection_are_fifty() {
         let n = at * 17 % IDENTITIES;
         let (connection, tokens) = (connection.clone(), tokens.clone());
         asked.spawn(async move {
-            let forged = at % 10 == 9;
+            // Each of them once at most.
+            let forged = (at / IDENTITIES + n) % 10 == 9;
             let token = match forged {
                 false => tokens[n].clone(),
                 // The claims of one, the signature of another.

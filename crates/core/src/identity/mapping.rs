@@ -23,8 +23,8 @@ use super::token::{MOST_BYTES, NameProblem, TokenFault};
 /// Where upstream puts the id of a token (apiserver `pkg/authentication/user/user.go`, CredentialIDKey).
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
-/// Where upstream says how rules must treat an address.
-const VERIFY_EMAIL: &str = "add `- { expression: \"claims.?email_verified.orValue(true) == true\", message: the address is not verified }` under `claimValidationRules`";
+/// Not `orValue(true)`: there are providers that leave an `email_verified` out where it is false.
+const VERIFY_EMAIL: &str = "add `- { expression: \"claims.?email_verified.orValue(false) == true\", message: the address is not verified }` under `claimValidationRules`";
 
 /// How the claims of one issuer are read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -395,6 +398,40 @@ async fn an_issuer_whose_certificate_is_not_trusted_gives_no_keys() {
     }
     assert_eq!(authenticator.issuers_without_keys(world.clock.now()), [url.as_str()]);
     assert_eq!(world.asked(), 0, "not even the request was sent");
+}
+
+/// ES256 is what every other test here signs with.
+#[tokio::test]
+async fn rsa_and_ed25519_keys_of_one_issuer_serve_beside_each_other() {
+    let (ec, ed) = (SigningKey::new("ec"), Ed25519KeyPair::generate().unwrap());
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let components = PublicKeyComponents::<Vec<u8>>::from(rsa.public_key());
+    let keys = json!({"keys": [
+        ec.public(),
+        {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "alg": "EdDSA", "x": encode(ed.public_key().as_ref())},
+        {"kty": "RSA", "kid": "rsa", "use": "sig", "n": encode(components.n), "e": encode(components.e)},
+    ]});
+    let world = World::new(Some(keys), Pace::default()).await;
+    let claims = json!({"iss": world.url, "sub": "coder", "aud": "mantlet", "exp": NOW + 600}).to_string();
+    let sign = |alg: &str, kid: &str| {
+        let signed = format!("{}.{}", encode(json!({"alg": alg, "kid": kid}).to_string()), encode(&claims));
+        let signature = match alg {
+            "EdDSA" => ed.sign(signed.as_bytes()).as_ref().to_vec(),
+            _ => {
+                let mut signature = vec![0; rsa.public_modulus_len()];
+                rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+                    .unwrap();
+                signature
+            }
+        };
+        format!("{signed}.{}", encode(signature))
+    };
+    for token in [world.token(&ec, 600), sign("EdDSA", "ed"), sign("RS256", "rsa")] {
+        assert_eq!(world.ask(&token).await.unwrap().subject(), "coder");
+    }
+    for (alg, kid) in [("EdDSA", "rsa"), ("RS256", "ed"), ("RS256", "ec"), ("RS384", "rsa")] {
+        assert!(world.ask(&sign(alg, kid)).await.is_err(), "{alg} {kid}");
+    }
 }
 
 /// T44: one bad token, sent again and again, is checked once in ten seconds; whoever it is refused to gets the same answer.

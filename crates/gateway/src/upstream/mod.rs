@@ -358,3 +358,54 @@ impl std::fmt::Display for Unreached {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_extra_is_escaped_where_it_could_not_be_a_header_and_the_session_is_the_gateways_own() {
+        let mut request = Request::new(Full::default());
+        let key = "example.com/a-b._~%c:d";
+        let who = Impersonation {
+            user: "ada".into(),
+            groups: vec!["dev".into(), "sre".into()],
+            uid: "u1".into(),
+            extra: BTreeMap::from([(key.to_owned(), vec!["one".to_owned(), "two".to_owned()])]),
+        };
+        impersonate(&mut request, &who, Some("ses-1")).unwrap();
+        let mut sent: Vec<_> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        sent.sort_unstable();
+        assert_eq!(
+            sent,
+            [
+                "impersonate-extra-example.com%2fa-b._~%25c%3ad: one",
+                "impersonate-extra-example.com%2fa-b._~%25c%3ad: two",
+                "impersonate-extra-mantlet.dev%2fsession: ses-1",
+                "impersonate-group: dev",
+                "impersonate-group: sre",
+                "impersonate-uid: u1",
+                "impersonate-user: ada",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_sent_without_a_name_or_with_a_line_break_in_one() {
+        for (user, uid) in [("", "u1"), ("a\r\nb", ""), ("ada", "u\n1")] {
+            let who = Impersonation {
+                user: user.into(),
+                uid: uid.into(),
+                ..Impersonation::default()
+            };
+            let sent = impersonate(&mut Request::new(Full::default()), &who, None);
+            assert!(matches!(sent, Err(Unreached::Unsent(_))), "{user:?} {uid:?}");
+        }
+    }
+}
