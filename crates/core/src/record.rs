@@ -785,7 +785,8 @@ fn cut_all(texts: Vec<String>) -> Vec<String> {
 
 fn cut_extra(extra: BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
     let kept = extra.into_iter().take(LIST_LIMIT);
-    kept.map(|(key, values)| (cut(&key, TEXT_LIMIT), cut_all(values))).collect()
+    kept.map(|(key, values)| (cut(&key, TEXT_LIMIT), cut_all(values)))
+        .collect()
 }
 
 /// Kubernetes: a reason is "a one-word CamelCase" (apimachinery `pkg/apis/meta/v1/types.go`, `StatusReason`).

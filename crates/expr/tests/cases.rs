@@ -86,7 +86,10 @@ fn a_program_tells_the_fields_that_it_spells() {
     let env = Environment::new("a test", &["claims"]).with_escaped_fields();
     let source = "has(claims.a) && claims.?b.orValue(claims.c__dot__d) == claims['e'] && [1].all(x, claims.f == x)";
     let program = Program::compile(&env, source, Wants::Bool).unwrap();
-    assert_eq!(program.fields_of("claims").into_iter().collect::<Vec<_>>(), ["a", "b", "c.d", "f"]);
+    assert_eq!(
+        program.fields_of("claims").into_iter().collect::<Vec<_>>(),
+        ["a", "b", "c.d", "f"]
+    );
 }
 
 #[test]
@@ -102,8 +105,14 @@ fn fields_may_be_escaped_where_the_environment_says_so() {
     };
     let source = "claims.kubernetes__dot__io.a__dash__b[0].__in__";
     assert_eq!(evaluate(&escaped, source), Ok(Value::from(1)));
-    assert_eq!(evaluate(&escaped, "claims.?kubernetes__dot__io.?a__dash__b.hasValue()"), Ok(Value::from(true)));
-    assert_eq!(evaluate(&escaped, "has(claims.kubernetes__dot__io)"), Ok(Value::from(true)));
+    assert_eq!(
+        evaluate(&escaped, "claims.?kubernetes__dot__io.?a__dash__b.hasValue()"),
+        Ok(Value::from(true))
+    );
+    assert_eq!(
+        evaluate(&escaped, "has(claims.kubernetes__dot__io)"),
+        Ok(Value::from(true))
+    );
     assert!(evaluate(&plain, source).is_err());
     assert_eq!(evaluate(&plain, "claims.a__dot__b"), Ok(Value::from(2)));
     assert!(evaluate(&escaped, "claims.a__dot__b").is_err());

@@ -124,13 +124,24 @@ impl Provider {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ]);
-        let begun = self.get(&format!("{}?{asked}", endpoints["authorization_endpoint"])).await;
+        let begun = self
+            .get(&format!("{}?{asked}", endpoints["authorization_endpoint"]))
+            .await;
         let login = self.get(&begun.location).await;
         let id = between(&login.text, "name=\"id\" value=\"", "\"");
-        let filled = [("id", id.as_str()), ("name", name), ("password", password), ("action", "allow")];
+        let filled = [
+            ("id", id.as_str()),
+            ("name", name),
+            ("password", password),
+            ("action", "allow"),
+        ];
         let filled = self.post("/login", &filled).await;
         if !filled.status.is_redirection() {
-            return Err(format!("{}: {}", filled.status, between(&filled.text, "role=\"alert\">", "<")));
+            return Err(format!(
+                "{}: {}",
+                filled.status,
+                between(&filled.text, "role=\"alert\">", "<")
+            ));
         }
         let back = self.get(&filled.location).await;
         assert!(back.location.starts_with(REDIRECT), "{} {}", back.status, back.text);
@@ -149,7 +160,9 @@ impl Provider {
     pub async fn allow_device(&self, name: &str, password: &str, action: &str) -> Result<Tokens, String> {
         let endpoints = self.endpoints().await;
         let asked = [("client_id", CLIENT), ("scope", SCOPES)];
-        let begun = self.post(path(&endpoints["device_authorization_endpoint"]), &asked).await;
+        let begun = self
+            .post(path(&endpoints["device_authorization_endpoint"]), &asked)
+            .await;
         let begun: Value = serde_json::from_str(&begun.text).expect("JSON");
         let text = |name: &str| begun[name].as_str().expect(name).to_owned();
         let (device_code, user_code) = (text("device_code"), text("user_code"));
@@ -284,6 +297,8 @@ fn decoded(text: &str) -> String {
 }
 
 fn between(text: &str, before: &str, after: &str) -> String {
-    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no `{before}` in {text}"));
+    let (_, rest) = text
+        .split_once(before)
+        .unwrap_or_else(|| panic!("no `{before}` in {text}"));
     rest.split_once(after).expect("its end").0.to_owned()
 }

@@ -301,9 +301,8 @@ impl<'a> Visit<'a> {
     fn forge(&self, forge: &Forge) -> String {
         let honest = self.ground.person_token();
         let parts: Vec<&str> = honest.split('.').collect();
-        let read = |part: &str| {
-            serde_json::from_slice::<serde_json::Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-        };
+        let read =
+            |part: &str| serde_json::from_slice::<serde_json::Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
         let header = forge.header.replace("$KID", read(parts[0])["kid"].as_str().unwrap());
         let mut claims = read(parts[1]);
         for (name, value) in &forge.claims {
@@ -322,7 +321,10 @@ impl<'a> Visit<'a> {
                 URL_SAFE_NO_PAD.encode(key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap())
             }
             Sign::Public => {
-                let keys = DevIssuer::load(&self.ground.world.dir, "people").unwrap().keys().to_string();
+                let keys = DevIssuer::load(&self.ground.world.dir, "people")
+                    .unwrap()
+                    .keys()
+                    .to_string();
                 let key = hmac::Key::new(hmac::HMAC_SHA256, keys.as_bytes());
                 URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()))
             }

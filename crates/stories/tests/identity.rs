@@ -96,7 +96,12 @@ async fn people_log_in_at_a_real_provider_and_the_cluster_sees_what_the_mapping_
     let ada = whoami(&connection).await.unwrap();
     assert_eq!(ada["username"], "ada@example.com");
     assert_eq!(ada["uid"], "ada");
-    let groups: BTreeSet<_> = ada["groups"].as_array().unwrap().iter().map(|g| g.as_str().unwrap()).collect();
+    let groups: BTreeSet<_> = ada["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| g.as_str().unwrap())
+        .collect();
     assert_eq!(groups, BTreeSet::from(["op:dev", "op:sre", "system:authenticated"]));
     assert_eq!(ada["extra"]["example.com/login"], json!(["pwd"]));
     assert_eq!(ada["extra"]["example.com/team"], Value::Null);
@@ -130,15 +135,17 @@ async fn people_log_in_at_a_real_provider_and_the_cluster_sees_what_the_mapping_
     let newer = provider.log_in("ada", "lovelace").await.unwrap();
     assert_ne!(header(&newer.id)["kid"], header(&by_code.id)["kid"]);
     let newer = connection.with_token(&newer.id);
-    eventually("the new key is fetched", Duration::from_secs(60), async || {
-        match whoami(&newer).await {
+    eventually(
+        "the new key is fetched",
+        Duration::from_secs(60),
+        async || match whoami(&newer).await {
             Ok(user) => Some(user),
             Err((code, message)) => {
                 assert_eq!(code, 401, "{message}");
                 None
             }
-        }
-    })
+        },
+    )
     .await;
     for old in [&by_code.id, &by_device.id, &renewed.id] {
         assert_eq!(whoami(&connection.with_token(old)).await.unwrap_err().0, 401);
@@ -238,11 +245,15 @@ async fn a_flood_of_bad_tokens_reaches_nobody_and_harms_nobody() {
     let good = connection.post(WHOAMI, REVIEW).await.unwrap();
     assert_eq!(good.code.as_u16(), 201);
     let good = good.audit_id();
-    eventually("the honest request is in the log", Duration::from_secs(20), async || {
-        logged(&log, &good).then_some(())
-    })
+    eventually(
+        "the honest request is in the log",
+        Duration::from_secs(20),
+        async || logged(&log, &good).then_some(()),
+    )
     .await;
-    let reached: Vec<_> = audit::entries(&log).filter(|entry| ids.contains(&entry.audit_id)).collect();
+    let reached: Vec<_> = audit::entries(&log)
+        .filter(|entry| ids.contains(&entry.audit_id))
+        .collect();
     assert!(reached.is_empty(), "{reached:?}");
     world.end().await;
 }

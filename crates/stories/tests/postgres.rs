@@ -97,7 +97,7 @@ async fn a_record_goes_to_postgres_over_tls_that_is_verified() {
         let config = StoreConfig {
             database: format!("{}?{parameters}", postgres.url()).into(),
             journal: JournalAt::Database,
-            recordings: folder.join("recordings"),
+            recordings: mantlet_store::Recordings::Folder(folder.join("recordings")),
             key_file: folder.join("key"),
             missing_key: MissingKey::Create,
             sizes: Sizes::default(),

@@ -89,7 +89,9 @@ impl Expression {
     fn evaluate(&self, subject: &Subject) -> Result<Outcome, Unclear> {
         let mut bindings = Bindings::new(None);
         bindings.bind(subject.root, &subject.value);
-        self.0.evaluate(&bindings).map_err(|fault: EvalFault| Unclear(fault.to_string()))
+        self.0
+            .evaluate(&bindings)
+            .map_err(|fault: EvalFault| Unclear(fault.to_string()))
     }
 }
 
@@ -160,7 +162,9 @@ mod tests {
 
     #[test]
     fn expressions_come_to_what_the_api_server_makes_of_them() {
-        let mut lines = UPSTREAM.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut lines = UPSTREAM
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let claims = lines.next().unwrap()["claims"].as_object().unwrap().clone();
         let subject = Subject::claims(&claims);
         let mut compared = 0;

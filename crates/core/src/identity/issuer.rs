@@ -211,10 +211,19 @@ fn resolve_one(
     faults: &mut Vec<Fault>,
 ) -> Option<Issuer> {
     let before = faults.len();
-    if jwt.issuer.egress_selector_type.as_deref().is_some_and(|egress| !egress.is_empty()) {
+    if jwt
+        .issuer
+        .egress_selector_type
+        .as_deref()
+        .is_some_and(|egress| !egress.is_empty())
+    {
         let message = "`egressSelectorType` is not supported: it is a way through an API server's own network";
         let hint = "remove the field, and let the gateway reach the issuer";
-        faults.push(fault(&format!("{path}.issuer.egressSelectorType"), message.into(), hint));
+        faults.push(fault(
+            &format!("{path}.issuer.egressSelectorType"),
+            message.into(),
+            hint,
+        ));
     }
     check_urls(jwt, path, faults);
     check_audiences(jwt, path, faults);
@@ -461,11 +470,15 @@ mod tests {
             ),
             (
                 json!({"claimMappings": {"username": {"expression": "user.username"}}}),
-                vec!["claimMappings.username.expression: `user` is not known in an expression over claims, which has `claims` (line 1, column 1)"],
+                vec![
+                    "claimMappings.username.expression: `user` is not known in an expression over claims, which has `claims` (line 1, column 1)",
+                ],
             ),
             (
                 json!({"claimMappings": {"username": {"expression": "1 + 1"}}}),
-                vec!["claimMappings.username.expression: the result must be a string, this is an int (line 1, column 3)"],
+                vec![
+                    "claimMappings.username.expression: the result must be a string, this is an int (line 1, column 3)",
+                ],
             ),
             (
                 json!({"claimMappings": {"username": {"expression": "claims.email"}}}),

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mantlet_api::authentication::{
-    ClaimMappings, ClaimOrExpression, ClaimValidationRule, ExtraMapping, JwtAuthenticator, PrefixedClaim, UserValidationRule,
+    ClaimMappings, ClaimOrExpression, ClaimValidationRule, ExtraMapping, JwtAuthenticator, PrefixedClaim,
+    UserValidationRule,
 };
 use mantlet_expr::Wants;
 use serde_json::{Map, Value, json};
@@ -108,7 +109,13 @@ impl Mapping {
         let groups = at.groups(&written.claim_mappings.groups, &format!("{mappings}.groups"));
         let uid = at.uid(&written.claim_mappings.uid, &format!("{mappings}.uid"));
         let extra = at.extra(&written.claim_mappings.extra, &format!("{mappings}.extra"));
-        at.email(&written.claim_mappings, username.as_ref(), &claim_rules, &extra, &mappings);
+        at.email(
+            &written.claim_mappings,
+            username.as_ref(),
+            &claim_rules,
+            &extra,
+            &mappings,
+        );
         let user_rules = at.user_rules(&written.user_validation_rules, &format!("{path}.userValidationRules"));
         Some(Self {
             username: username?,
@@ -415,14 +422,7 @@ impl Resolver<'_> {
     }
 
     /// Upstream: whoever names somebody by `claims.email` must look at `claims.email_verified` somewhere.
-    fn email(
-        &mut self,
-        written: &ClaimMappings,
-        username: Option<&Name>,
-        rules: &[Rule],
-        extra: &[Extra],
-        path: &str,
-    ) {
+    fn email(&mut self, written: &ClaimMappings, username: Option<&Name>, rules: &[Rule], extra: &[Extra], path: &str) {
         let Some(Name::Expression(username)) = username else {
             return;
         };
@@ -473,7 +473,13 @@ impl Resolver<'_> {
             let hint = "compare within the expression: `claims.hd == 'example.com'`";
             self.fault(&format!("{path}.requiredValue"), message, hint);
         }
-        self.rule(source, &rule.message, Ground::Claims, seen, &format!("{path}.expression"))
+        self.rule(
+            source,
+            &rule.message,
+            Ground::Claims,
+            seen,
+            &format!("{path}.expression"),
+        )
     }
 
     fn user_rules(&mut self, written: &[UserValidationRule], path: &str) -> Vec<Rule> {
@@ -527,7 +533,9 @@ fn check_key(key: &str) -> Result<(), (String, &'static str)> {
     if key.is_empty() {
         return Err(("is required".into(), prefixed));
     }
-    let Some((domain, path)) = key.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    let Some((domain, path)) = key
+        .split_once('/')
+        .filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
     else {
         return Err((format!("`{key}` does not begin with a domain and a `/`"), prefixed));
     };

@@ -484,7 +484,8 @@ fn expressions_make_names_uid_and_extra() {
             {"key": "example.com/teams", "valueExpression": "claims.teams"},
         ],
     }));
-    let claims = json!({"roles": ["dev", ""], "kubernetes.io": {"uid": "7f3a"}, "teams": ["shop", "", "web"], "tenant": "acme"});
+    let claims =
+        json!({"roles": ["dev", ""], "kubernetes.io": {"uid": "7f3a"}, "teams": ["shop", "", "web"], "tenant": "acme"});
     let verified = world.says(claims).unwrap();
     assert_eq!(verified.username(), "oidc:coder@acme");
     assert_eq!(verified.groups(), ["role:dev", "role:"]);
@@ -510,8 +511,16 @@ fn what_an_expression_gives_must_be_of_the_right_type() {
     assert_eq!(ok(json!({"name": "ada", "list": null})).unwrap(), [""; 0]);
     assert_eq!(ok(json!({"name": "ada", "list": ["a", "", "b"]})).unwrap(), ["a", "b"]);
     for (claims, place, why) in [
-        (json!({"name": 7, "list": []}), "username", "the result must be string, it is double"),
-        (json!({"name": ["ada"], "list": []}), "username", "the result must be string, it is list"),
+        (
+            json!({"name": 7, "list": []}),
+            "username",
+            "the result must be string, it is double",
+        ),
+        (
+            json!({"name": ["ada"], "list": []}),
+            "username",
+            "the result must be string, it is list",
+        ),
         (json!({"list": []}), "username", "no such key: `name`"),
         (
             json!({"name": "ada", "list": [1]}),
@@ -547,10 +556,30 @@ fn an_expression_makes_no_reserved_name_and_no_header() {
     assert_eq!(world.says(honest.clone()).unwrap().uid(), "1");
     let path = |place: &str| format!("jwt[0].claimMappings.{place}");
     for (claim, value, place, problem) in [
-        ("a", json!("system:m"), path("username.expression"), NameProblem::Reserved),
-        ("a", json!("a\r\nb"), path("username.expression"), NameProblem::Unprintable),
-        ("list", json!(["system:masters"]), path("groups.expression"), NameProblem::Reserved),
-        ("list", json!([" system:masters"]), path("groups.expression"), NameProblem::Unprintable),
+        (
+            "a",
+            json!("system:m"),
+            path("username.expression"),
+            NameProblem::Reserved,
+        ),
+        (
+            "a",
+            json!("a\r\nb"),
+            path("username.expression"),
+            NameProblem::Unprintable,
+        ),
+        (
+            "list",
+            json!(["system:masters"]),
+            path("groups.expression"),
+            NameProblem::Reserved,
+        ),
+        (
+            "list",
+            json!([" system:masters"]),
+            path("groups.expression"),
+            NameProblem::Unprintable,
+        ),
         ("id", json!("1\nx: y"), "id".to_owned(), NameProblem::Unprintable),
         (
             "x",
@@ -561,10 +590,7 @@ fn an_expression_makes_no_reserved_name_and_no_header() {
     ] {
         let mut claims = honest.clone();
         claims[claim] = value;
-        let expected = TokenFault::Name {
-            claim: place,
-            problem,
-        };
+        let expected = TokenFault::Name { claim: place, problem };
         assert_eq!(world.says(claims.clone()).unwrap_err(), expected, "{claims}");
     }
     let empty = world.says(json!({"a": "", "b": "", "list": [], "id": "", "x": ""}));
@@ -608,7 +634,10 @@ fn rules_about_claims_must_hold() {
         (json!({}), TokenFault::Missing("hd".into())),
         (json!({"hd": "example.org"}), TokenFault::Required("hd".into())),
         (json!({"hd": ["example.com"]}), TokenFault::WrongType("hd".into())),
-        (json!({"hd": "example.com", "iat": NOW - 4000}), rule(1, "at most an hour")),
+        (
+            json!({"hd": "example.com", "iat": NOW - 4000}),
+            rule(1, "at most an hour"),
+        ),
         (json!({"hd": "example.com", "email_verified": false}), rule(2, "")),
     ] {
         let fault = world.says(claims.clone()).unwrap_err();
@@ -644,14 +673,21 @@ fn rules_about_the_user_see_what_the_mapping_made() {
         ],
     }));
     let verified = world.says(json!({"id": "u1", "team": "shop", "jti": "one"})).unwrap();
-    assert_eq!(json!(verified.extra()), json!({"example.com/team": ["shop"]}), "the id of the token goes no further");
+    assert_eq!(
+        json!(verified.extra()),
+        json!({"example.com/team": ["shop"]}),
+        "the id of the token goes no further"
+    );
     let rule = |n: usize, message: &str| TokenFault::Rule {
         path: format!("jwt[0].userValidationRules[{n}].expression"),
         message: message.into(),
     };
     for (claims, expected) in [
         (json!({"id": "u2", "team": "shop"}), rule(0, "")),
-        (json!({"id": "u1", "team": "shop", "groups": ["admins"]}), rule(1, "no admins here")),
+        (
+            json!({"id": "u1", "team": "shop", "groups": ["admins"]}),
+            rule(1, "no admins here"),
+        ),
         (json!({"id": "u1", "team": "web"}), rule(2, "")),
         (json!({"id": "u1", "team": "shop", "jti": "stolen"}), rule(3, "stolen")),
     ] {
@@ -678,6 +714,47 @@ fn numbers_of_claims_are_doubles_as_they_are_upstream() {
         assert!(rule(holds).is_ok(), "{holds}");
     }
     assert!(rule("type(claims.a) == int").is_err());
+}
+
+/// Whatever the log says of a refusal, nobody can sign in with it.
+#[test]
+fn a_refusal_names_its_check_and_holds_nothing_to_sign_in_with() {
+    let world = World::ruled(json!({
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "groups", "prefix": ""}},
+        "claimValidationRules": [{"claim": "hd", "requiredValue": "example.com"}],
+    }));
+    let honest = with("hd", json!("example.com"));
+    assert!(world.verify(&world.sign(ES256, &honest)).is_ok());
+    let long = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, "k".repeat(4000));
+    for (check, header, payload) in [
+        ("algorithm", r#"{"alg":"HS256"}"#, honest.clone()),
+        ("header", r#"{"alg":"ES256","crit":["exp"]}"#, honest.clone()),
+        ("type", r#"{"alg":"ES256","typ":"logout+jwt"}"#, honest.clone()),
+        ("key", r#"{"alg":"ES256","kid":"other"}"#, honest.clone()),
+        ("key", &long, honest.clone()),
+        ("issuer", ES256, with("iss", json!("https://other.example"))),
+        ("audience", ES256, with("aud", json!("other"))),
+        ("expiry", ES256, with("exp", json!(1))),
+        ("not-before", ES256, with("nbf", json!(NOW + 900))),
+        ("issued-at", ES256, with("iat", json!(NOW + 900))),
+        ("claim", ES256, with("exp", Value::Null)),
+        ("rule", ES256, with("hd", json!("example.org"))),
+        ("name", ES256, with("sub", json!("system:admin"))),
+        ("form", ES256, "{".into()),
+        ("duplicate", ES256, r#"{"a":1,"a":2}"#.into()),
+    ] {
+        let token = world.sign(header, &payload);
+        let fault = world.verify(&token).unwrap_err();
+        assert_eq!(fault.check(), check, "{fault}");
+        for text in [fault.to_string(), fault.for_caller().to_owned()] {
+            assert!(text.len() < 300, "{text}");
+            let parts = token.split('.').filter(|part| part.len() > 8);
+            assert!(parts.clone().all(|part| !text.contains(part)), "{text}");
+        }
+    }
+    let forged = world.sign(ES256, &honest).rsplit_once('.').unwrap().0.to_owned();
+    let fault = world.verify(&format!("{forged}.{}", encode([1; 64]))).unwrap_err();
+    assert_eq!(fault.check(), "signature");
 }
 
 #[test]

@@ -414,13 +414,22 @@ async fn rsa_and_ed25519_keys_of_one_issuer_serve_beside_each_other() {
     let world = World::new(Some(keys), Pace::default()).await;
     let claims = json!({"iss": world.url, "sub": "coder", "aud": "mantlet", "exp": NOW + 600}).to_string();
     let sign = |alg: &str, kid: &str| {
-        let signed = format!("{}.{}", encode(json!({"alg": alg, "kid": kid}).to_string()), encode(&claims));
+        let signed = format!(
+            "{}.{}",
+            encode(json!({"alg": alg, "kid": kid}).to_string()),
+            encode(&claims)
+        );
         let signature = match alg {
             "EdDSA" => ed.sign(signed.as_bytes()).as_ref().to_vec(),
             _ => {
                 let mut signature = vec![0; rsa.public_modulus_len()];
-                rsa.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-                    .unwrap();
+                rsa.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    signed.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
                 signature
             }
         };
@@ -442,7 +451,10 @@ async fn a_bad_token_that_comes_again_is_refused_from_memory() {
     assert!(world.ask(&world.token(&key, 600)).await.is_ok());
     let forged = world.token(&other, 600);
     let first = world.ask(&forged).await.unwrap_err();
-    assert!(matches!(first, SignInFault::Token(TokenFault::Signature { .. })), "{first}");
+    assert!(
+        matches!(first, SignInFault::Token(TokenFault::Signature { .. })),
+        "{first}"
+    );
     assert_eq!(world.remembered_as_refused(&forged), Some(first.clone()));
     assert_eq!(world.ask(&forged).await.unwrap_err(), first);
     world.clock.0.fetch_add(10, Ordering::SeqCst);
@@ -508,7 +520,11 @@ async fn two_issuers_at_once_vouch_for_their_own_only() {
         let expected = TokenFault::Signature {
             issuer: issuer.url.clone(),
         };
-        assert_eq!(refused, SignInFault::Token(expected), "the key id is the same, the key is the other's");
+        assert_eq!(
+            refused,
+            SignInFault::Token(expected),
+            "the key id is the same, the key is the other's"
+        );
     }
 }
 

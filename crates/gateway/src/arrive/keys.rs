@@ -169,7 +169,7 @@ impl KeySource {
         let address = discovery
             .parse()
             .map_err(|_| format!("`{discovery}` is no address"))?;
-        let roots = roots(issuer.certificate_authority())?;
+        let roots = roots(issuer.certificate_authority()).map_err(|why| format!("certificateAuthority: {why}"))?;
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -393,16 +393,19 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
+/// Whether a `certificateAuthority` holds certificates that can be trusted; for whoever reads the file that it stands in.
+pub fn check_authority(pem: &str) -> Result<(), String> {
+    roots(Some(pem)).map(drop)
+}
+
 /// The given authority and nothing else, or what the system trusts.
 fn roots(authority: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match authority {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let certificate = certificate.map_err(|error| format!("certificateAuthority: {error}"))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("certificateAuthority: {error}"))?;
+                let certificate = certificate.map_err(|error| error.to_string())?;
+                roots.add(certificate).map_err(|error| error.to_string())?;
             }
         }
         // Single broken certificates in the system's store are the system's affair.
@@ -410,8 +413,8 @@ fn roots(authority: Option<&str>) -> Result<RootCertStore, String> {
     }
     match (roots.is_empty(), authority) {
         (false, _) => Ok(roots),
-        (true, Some(_)) => Err("certificateAuthority: holds no certificate".into()),
-        (true, None) => Err("the system trusts no authority; give `certificateAuthority`".into()),
+        (true, Some(_)) => Err("holds no certificate".into()),
+        (true, None) => Err("the system trusts none, so it must be given".into()),
     }
 }
 

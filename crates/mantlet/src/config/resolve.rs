@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use mantlet_api::authentication::AuthenticationConfiguration;
 use mantlet_api::config::{self, Configuration};
@@ -11,9 +10,9 @@ use mantlet_core::identity::Population;
 use mantlet_core::identity::issuer::{self, Issuer};
 use mantlet_core::law::{self, Epoch, Law};
 use mantlet_core::record::RecordingPolicy;
-use mantlet_gateway::arrive::authenticate::Authenticator;
+use mantlet_gateway::arrive::keys;
 use mantlet_kubeconfig::Source;
-use mantlet_store::{DatabaseUrl, JournalAt, Recordings, SystemClock};
+use mantlet_store::{DatabaseUrl, JournalAt, Recordings};
 
 use super::fault::Fault;
 use super::policies::Policies;
@@ -196,8 +195,8 @@ impl Resolver<'_> {
         match issuer::resolve(&authentication, &populations) {
             Ok(issuers) if self.faults.len() == before => {
                 let issuers = own_issuers::name(issuers, written);
-                self.keys_can_come(&issuers, &document)
-                    .then_some((issuers, authentication))
+                self.authorities(&issuers, &document);
+                (self.faults.len() == before).then_some((issuers, authentication))
             }
             Ok(_) => None,
             Err(faults) => {
@@ -214,20 +213,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// Certificates and addresses are looked at by whoever fetches the keys.
-    fn keys_can_come(&mut self, issuers: &[Issuer], document: &Document) -> bool {
-        let Err(faults) = Authenticator::new(issuers.to_vec(), Arc::new(SystemClock)) else {
-            return true;
-        };
-        for fault in faults {
-            let n = issuers
-                .iter()
-                .position(|issuer| issuer.url() == fault.issuer)
-                .unwrap_or(0);
-            let path = format!("jwt[{n}].issuer");
-            self.faults.push(document.fault(&path, fault.problem));
+    fn authorities(&mut self, issuers: &[Issuer], document: &Document) {
+        for (n, issuer) in issuers.iter().enumerate() {
+            let checked = issuer.certificate_authority().map_or(Ok(()), keys::check_authority);
+            if let Err(why) = checked {
+                let fault = document.fault(&format!("jwt[{n}].issuer.certificateAuthority"), why);
+                let hint = "put the PEM of the authority itself here, from `-----BEGIN CERTIFICATE-----` on";
+                self.faults.push(fault.hint(hint));
+            }
         }
-        false
     }
 
     /// A grant to an issuer that does not exist is a spelling mistake in the one place where rights are given.

@@ -250,6 +250,67 @@ fn faults_of_all_files_come_together() {
 }
 
 #[test]
+fn what_is_wrong_with_mappings_and_rules_has_its_place() {
+    let folder = Folder::new("mappings");
+    let rules = "  claimValidationRules:
+  - { claim: hd, requiredValue: example.com, message: no }
+  - expression: claims.hd = 'example.com'
+  userValidationRules:
+  - expression: user.name != 'root'
+  - { expression: \"user.uid\" }
+";
+    let mappings = "  claimMappings:
+    username: { expression: claims.email }
+    groups: { expression: size(claims.groups), prefix: \"\" }
+    extra:
+    - { key: k8s.io/team, valueExpression: claims.team }
+";
+    folder.write(
+        "authentication.yaml",
+        &format!(
+            "{}{mappings}{rules}",
+            AUTHENTICATION.rsplit_once("  claimMappings").unwrap().0
+        ),
+    );
+    let faults = folder.faults();
+    let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
+    begins("authentication.yaml:13:55: belongs to an expression, and this rule names a claim\nhint: remove it");
+    begins("authentication.yaml:14:17: ");
+    begins(
+        "authentication.yaml:8:29: names `claims.email`, and no expression looks at `claims.email_verified`\nhint: add `- { expression:",
+    );
+    begins("authentication.yaml:9:56: cannot stand beside an expression, which makes the whole name\nhint: ");
+    begins(
+        "authentication.yaml:11:14: `k8s.io/team` belongs to Kubernetes itself\nhint: write it after a domain of yours",
+    );
+    begins(
+        "authentication.yaml:16:17: `user` has no field `name`, it has `username`, `uid`, `groups` and `extra`\nhint: rules here read",
+    );
+    // The parser says two things of one `=`.
+    assert_eq!(faults.len(), 7, "{faults:#?}");
+}
+
+#[test]
+fn an_authority_that_is_none_has_its_place() {
+    let folder = Folder::new("authority");
+    folder.write(
+        "authentication.yaml",
+        &AUTHENTICATION.replacen(
+            "audiences: [mantlet]",
+            "audiences: [mantlet], certificateAuthority: ca.crt",
+            1,
+        ),
+    );
+    assert_eq!(
+        folder.faults(),
+        [
+            "authentication.yaml:4:86: holds no certificate\nhint: put the PEM of the authority itself here, from \
+             `-----BEGIN CERTIFICATE-----` on"
+        ]
+    );
+}
+
+#[test]
 fn what_the_law_finds_wrong_has_its_place_too() {
     let folder = Folder::new("law");
     folder.write(
