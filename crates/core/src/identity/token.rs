@@ -418,8 +418,10 @@ impl TokenFault {
             | Self::Required(_)
             | Self::Rule { .. }
             | Self::Unclear { .. }
-            | Self::ServiceAccount(_) => Blame::Token,
-            Self::EmailNotVerified | Self::Distributed(_) | Self::Name { .. } => Blame::Name,
+            | Self::ServiceAccount(_)
+            | Self::EmailNotVerified
+            | Self::Distributed(_) => Blame::Token,
+            Self::Name { .. } => Blame::Name,
             Self::KeysUnavailable { .. } => Blame::Issuer,
         }
     }
