@@ -468,7 +468,7 @@ async fn pod_with_token(room: &Room) -> String {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bot"}, "spec": {
         "serviceAccountName": "bot", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
         "containers": [{"name": "bot", "image": "mantlet.test/busybox:1", "imagePullPolicy": "Never",
-            "command": ["sh", "-c", "cat /var/run/mantlet/token; sleep 3600"],
+            "command": ["sh", "-c", "cat /var/run/mantlet/token; echo; sleep 3600"],
             "volumeMounts": [{"name": "token", "mountPath": "/var/run/mantlet"}]}],
         "volumes": [{"name": "token", "projected": {"sources": [{"serviceAccountToken":
             {"audience": mantlet::dev::files::AUDIENCE, "expirationSeconds": 600, "path": "token"}}]}}]}});
@@ -476,7 +476,7 @@ async fn pod_with_token(room: &Room) -> String {
         .ok();
     eventually("the pod shows its token", PATIENCE, async || {
         let said = room.bare(&format!("kubectl -n {namespace} logs bot"));
-        (said.out.matches('.').count() == 2).then_some(said.out)
+        (said.out.matches('.').count() == 2).then(|| said.out.trim().to_owned())
     })
     .await
 }

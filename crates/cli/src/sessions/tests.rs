@@ -80,6 +80,20 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    async fn run_agent(&self, words: &[&str]) -> (crate::Exit, String) {
+        use clap::Parser as _;
+        let words = ["mantlet", "agent"].iter().chain(words).copied();
+        let words = words.chain(["--kubeconfig", self.kubeconfig.to_str().unwrap()]);
+        let crate::args::Command::Agent(args) = crate::args::Mantlet::parse_from(words).command else {
+            panic!()
+        };
+        let mut out = Vec::new();
+        let exit = crate::agent::agent(args, &mut out).await;
+        (exit, String::from_utf8(out).unwrap())
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(self.kubeconfig.parent().unwrap());
@@ -175,4 +189,35 @@ async fn the_end_of_a_command_is_told_by_its_exit_code() {
         denied.run(&["show", "../secrets"]).await.0.unwrap_err().exit(),
         Exit::Usage
     );
+}
+
+const AGENTS: &str = r#"{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Phase"},{"name":"By","priority":1}],
+    "rows":[{"cells":["coder","Suspended","ops"]}]}"#;
+const STAYS: &str = r#"{"kind":"Status","code":403,"reason":"Forbidden","message":"agent \"coder\" stays as it is"}"#;
+
+#[tokio::test]
+async fn an_agent_is_shown_and_stopped_and_what_the_gateway_refuses_is_an_exit_code() {
+    let gateway = Gateway::start(
+        "agents",
+        &[
+            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/suspend ", 201, "{}"),
+            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/resume ", 403, STAYS),
+            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/sessions/ses-1/end ", 201, "{}"),
+            ("GET /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder ", 200, AGENTS),
+            ("GET /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents ", 200, AGENTS),
+        ],
+    )
+    .await;
+    use crate::Exit;
+    let shown = (Exit::Ok, String::from("NAME    PHASE\ncoder   Suspended\n"));
+    assert_eq!(gateway.run_agent(&["list"]).await, shown);
+    assert_eq!(gateway.run_agent(&["get", "coder"]).await, shown);
+    let (exit, wide) = gateway.run_agent(&["list", "-o", "wide"]).await;
+    assert!(exit == Exit::Ok && wide.contains("ops"), "{wide}");
+    let stopped = gateway.run_agent(&["suspend", "coder", "--reason", "it wandered"]).await;
+    assert_eq!(stopped, (Exit::Ok, String::from("agent/coder suspended\n")));
+    assert_eq!(gateway.run_agent(&["resume", "coder"]).await, (Exit::Denied, String::new()));
+    assert_eq!(gateway.run_agent(&["suspend", "a/../b"]).await, (Exit::Usage, String::new()));
+    let (ended, out) = gateway.run(&["end", "ses-1"]).await;
+    assert!(ended.is_ok() && out == "session/ses-1 ended\n", "{out}");
 }

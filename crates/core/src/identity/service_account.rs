@@ -116,6 +116,8 @@ mod tests {
             population: Population::Agents,
             username: "k8s:prod:shop:bot".into(),
             groups: Vec::new(),
+            uid: String::new(),
+            extra: Default::default(),
             claims: claims(),
             expires: Timestamp::from_seconds(9),
         };

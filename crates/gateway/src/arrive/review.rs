@@ -85,7 +85,7 @@ impl Reviews {
         cluster: &str,
     ) -> Result<Arc<Standing>, SignInFault> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(standing) = seen.get(&print) {
+        if let Some(standing) = seen.get(&print).filter(|standing| standing.is_for(issuer, cluster)) {
             standing.look();
             return Ok(standing.clone());
         }
@@ -182,6 +182,11 @@ impl Standing {
             cluster: self.cluster.name().to_owned(),
             why,
         }
+    }
+
+    /// What was asked under another configuration is asked anew under this one.
+    fn is_for(&self, issuer: &Issuer, cluster: &str) -> bool {
+        self.cluster.name() == cluster && self.audiences == issuer.audiences()
     }
 
     fn look(&self) {
