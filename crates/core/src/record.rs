@@ -866,6 +866,47 @@ mod tests {
         assert!(text.len() <= TEXT_LIMIT && text.ends_with("ä…"));
     }
 
+    /// Once written they are read for ever.
+    #[test]
+    fn what_operators_stop_is_written_in_these_words() {
+        let by = r#"{"issuer":"https://i","subject":"s","username":"ops","population":"people","impersonated":{"user":"ops"}}"#;
+        let records = [
+            format!(r#"{{"type":"AgentSuspended","agent":"coder","at":7,"by":{by},"reason":"why","auditId":"a"}}"#),
+            String::from(r#"{"type":"SessionEnded","session":"ses-a","at":7,"why":"Operator","auditId":"a"}"#),
+            String::from(r#"{"type":"SessionEnded","session":"ses-a","at":7,"why":"Suspended","auditId":"a"}"#),
+            // Of version 1.
+            String::from(r#"{"type":"SessionEnded","session":"ses-a","at":7,"why":"Idle"}"#),
+        ];
+        for written in records {
+            let record: Record = serde_json::from_str(&written).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_suspension_is_masked() {
+        let id = AuditId::from_random([0; 16]);
+        let verified = identity::Verified {
+            issuer: "https://i".into(),
+            subject: "s".into(),
+            population: Population::People,
+            username: "ops".into(),
+            groups: Vec::new(),
+            claims: Value::Null,
+            expires: Timestamp::from_seconds(9),
+        };
+        let caller = identity::Caller {
+            verified: std::sync::Arc::new(verified),
+            agent: None,
+            session_key: String::new(),
+            stand_in: None,
+        };
+        let reason = "it sent Bearer abcdefghijklmnopqrstuvwxyz";
+        let suspended = AgentSuspended::new("coder", &caller, reason, &id, Timestamp::from_seconds(0));
+        assert!(suspended.reason.starts_with("it sent"), "{}", suspended.reason);
+        assert!(!suspended.reason.contains("abcdefghij"), "{}", suspended.reason);
+    }
+
     #[test]
     fn fields_of_a_later_minor_form_are_ignored_and_missing_room_is_empty() {
         let line = r#"{"v":1,"writer":"w","seq":1,"at":0,"keyIds":[],"prev":"","later":1,
