@@ -41,16 +41,14 @@ async fn read(what: &str, output: Output, cluster: &ClusterArgs, out: &mut dyn W
 }
 
 /// What the gateway says to it is printed: to resume is refused there, and it says why.
-async fn stop(
-    name: &str,
-    what: &str,
-    reason: &str,
-    cluster: &ClusterArgs,
-    out: &mut dyn Write,
-) -> Result<(), Fault> {
+async fn stop(name: &str, what: &str, reason: &str, cluster: &ClusterArgs, out: &mut dyn Write) -> Result<(), Fault> {
     named(name, "an agent")?;
     let client = Client::new(cluster.source()).await?;
     let path = format!("{GROUP}/agents/{name}/{what}");
     post(&client, &path, &StopOptions::because(reason)).await?;
-    Ok(writeln!(out, "agent/{name} {what}{}", if what.ends_with('e') { "d" } else { "ed" })?)
+    Ok(writeln!(
+        out,
+        "agent/{name} {what}{}",
+        if what.ends_with('e') { "d" } else { "ed" }
+    )?)
 }

@@ -56,7 +56,12 @@ async fn show(name: &str, output: OutputArgs, cluster: &ClusterArgs, out: &mut d
 async fn end(name: &str, cluster: &ClusterArgs, out: &mut dyn Write) -> Result<(), Fault> {
     named(name, "a session")?;
     let client = Client::new(cluster.source()).await?;
-    post(&client, &format!("{GROUP}/sessions/{name}/end"), &StopOptions::because("")).await?;
+    post(
+        &client,
+        &format!("{GROUP}/sessions/{name}/end"),
+        &StopOptions::because(""),
+    )
+    .await?;
     Ok(writeln!(out, "session/{name} ended")?)
 }
 

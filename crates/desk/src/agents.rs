@@ -31,7 +31,9 @@ impl Desk {
             _ => Answer::status(
                 405,
                 "MethodNotAllowed",
-                &format!("agents.{GROUP} can be read and listed, and suspended: mantlet agent suspend NAME. They are written in the gateway's files"),
+                &format!(
+                    "agents.{GROUP} can be read and listed, and suspended: mantlet agent suspend NAME. They are written in the gateway's files"
+                ),
             ),
         }
     }
@@ -88,7 +90,11 @@ impl Desk {
         let suspended = AgentSuspended::new(name, visitor.caller, &options.reason, visitor.request, self.clock.now());
         match self.store.sessions.suspend(suspended).await {
             Ok(()) => {
-                tracing::warn!(agent = name, by = visitor.caller.verified().username(), "agent suspended");
+                tracing::warn!(
+                    agent = name,
+                    by = visitor.caller.verified().username(),
+                    "agent suspended"
+                );
                 Answer::created(&self.object(agent))
             }
             Err(fault) => Answer::unrecorded(&fault),
@@ -131,7 +137,9 @@ impl Desk {
 
     fn seen(&self, visitor: &Visitor<'_>, name: &str) -> Option<Agent> {
         let mut agents = visitor.law.agents().filter(|agent| visitor.sees(agent));
-        agents.find(|agent| agent.name() == name).map(|agent| self.object(agent))
+        agents
+            .find(|agent| agent.name() == name)
+            .map(|agent| self.object(agent))
     }
 
     fn object(&self, agent: &law::Agent) -> Agent {
@@ -199,7 +207,11 @@ impl Row for Agent {
 
     fn cells(&self, _now: mantlet_core::time::Timestamp) -> Vec<Value> {
         let or_none = |text: String| if text.is_empty() { String::from("<none>") } else { text };
-        let owners = self.spec.owners.iter().filter_map(|owner| owner.group.clone().or(owner.user.clone()));
+        let owners = self
+            .spec
+            .owners
+            .iter()
+            .filter_map(|owner| owner.group.clone().or(owner.user.clone()));
         let account = &self.spec.service_account;
         let suspended = self.status.suspended.clone();
         let (at, by, reason) = suspended.map_or_else(Default::default, |s| (s.at, s.by, s.reason));
@@ -223,7 +235,10 @@ impl Row for Agent {
 
 /// The body of a request that stops something.
 pub(crate) fn stop_options(action: &Action) -> Result<StopOptions, String> {
-    let hint = format!("send {{\"apiVersion\": \"{API_VERSION}\", \"kind\": \"{}\"}}", StopOptions::KIND);
+    let hint = format!(
+        "send {{\"apiVersion\": \"{API_VERSION}\", \"kind\": \"{}\"}}",
+        StopOptions::KIND
+    );
     let body = action.submitted().map(|body| Value::clone(body)).unwrap_or_default();
     let options: StopOptions =
         serde_json::from_value(body).map_err(|why| format!("the body is no {}: {why}; {hint}", StopOptions::KIND))?;

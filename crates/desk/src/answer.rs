@@ -172,7 +172,11 @@ impl Desk {
         match stop_options(action) {
             Ok(options) if options.reason.is_empty() => {}
             Ok(_) => {
-                return Answer::status(400, "BadRequest", "a reason is kept for agents only; leave it out to end a session");
+                return Answer::status(
+                    400,
+                    "BadRequest",
+                    "a reason is kept for agents only; leave it out to end a session",
+                );
             }
             Err(why) => return Answer::status(400, "BadRequest", &why),
         }
@@ -189,7 +193,11 @@ impl Desk {
         if let Err(fault) = self.store.stop_session(name, visitor.request, self.clock.now()).await {
             return Answer::unrecorded(&fault);
         }
-        tracing::warn!(session = name, by = visitor.caller.verified().username(), "session ended by an operator");
+        tracing::warn!(
+            session = name,
+            by = visitor.caller.verified().username(),
+            "session ended by an operator"
+        );
         match self.store.index.flush().await.and(self.visible(&sight, name).await) {
             Ok(Some(session)) => Answer::created(&session),
             Ok(None) => Answer::not_found(&format!("sessions.{GROUP} \"{name}\" not found")),

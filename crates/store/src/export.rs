@@ -15,8 +15,8 @@ use mantlet_core::record::{Closed, Line, Opened, Record};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::index::event;
 use crate::disk::Disk;
+use crate::index::event;
 use crate::journal::{Head, Progress, stretch};
 use crate::{Store, StoreFault};
 

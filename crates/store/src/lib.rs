@@ -154,7 +154,11 @@ impl Store {
     pub async fn stop_session(&self, name: &str, audit_id: &AuditId, now: Timestamp) -> Result<bool, StoreFault> {
         self.index.flush().await?;
         match self.index.session_to_stop(name).await? {
-            Some(session) => self.sessions.stop(&session, audit_id.as_str(), now).await.map(|()| true),
+            Some(session) => self
+                .sessions
+                .stop(&session, audit_id.as_str(), now)
+                .await
+                .map(|()| true),
             None => Ok(false),
         }
     }

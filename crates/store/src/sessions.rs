@@ -298,12 +298,16 @@ impl Sessions {
         }
         self.end(&session.name, now, SessionEnd::Operator, Some(audit_id.to_owned()))?;
         // One that had been idle for too long may have a successor, which is not the one that was named: only its streams are cut.
-        let succeeded = live.by_key.get(&session.key).is_some_and(|other| *other.id.name != *session.name);
+        let succeeded = live
+            .by_key
+            .get(&session.key)
+            .is_some_and(|other| *other.id.name != *session.name);
         if !succeeded {
             live.by_key.remove(&session.key);
         }
         let key = (!succeeded).then_some(session.key.as_str());
-        self.stops.send_modify(|stops| stops.end(&session.name, key, session.ends, now));
+        self.stops
+            .send_modify(|stops| stops.end(&session.name, key, session.ends, now));
         Ok(())
     }
 

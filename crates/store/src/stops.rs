@@ -136,7 +136,10 @@ mod tests {
         let next = try_enter(&store, "coder", "run-2", &clock).unwrap();
         suspend(&store, "coder", &clock).await;
         for held in [coder, next] {
-            assert_eq!((held.stop(), held.stopped().await), (Some(Stop::Suspended), Stop::Suspended));
+            assert_eq!(
+                (held.stop(), held.stopped().await),
+                (Some(Stop::Suspended), Stop::Suspended)
+            );
         }
         assert_eq!(other.stop(), None);
         for key in ["run-1", "run-2", "run-3"] {
@@ -144,7 +147,10 @@ mod tests {
         }
         assert!(try_enter(&store, "other", "run-1", &clock).is_ok());
         let ended = ended(&store).await;
-        assert!(ended.contains(&(SessionPhase::Ended, Some(String::from("Suspended")))), "{ended:?}");
+        assert!(
+            ended.contains(&(SessionPhase::Ended, Some(String::from("Suspended")))),
+            "{ended:?}"
+        );
     }
 
     #[tokio::test]
@@ -172,15 +178,24 @@ mod tests {
         let mut store = open(&scratch, &clock).await.unwrap();
         let session = enter(&store, "coder", &clock);
         stop(&store, &session, &clock).await;
-        assert_eq!((session.stop(), session.stopped().await), (Some(Stop::Ended), Stop::Ended));
-        assert!(try_enter(&store, "coder", "run-2", &clock).is_ok(), "another run is another session");
+        assert_eq!(
+            (session.stop(), session.stopped().await),
+            (Some(Stop::Ended), Stop::Ended)
+        );
+        assert!(
+            try_enter(&store, "coder", "run-2", &clock).is_ok(),
+            "another run is another session"
+        );
         for _ in ["in the same process", "in the next"] {
             let refused = NoSession::Ended(session.as_str().to_owned());
             assert_eq!(try_enter(&store, "coder", "run-1", &clock), Err(refused));
             store.close().await;
             store = open(&scratch, &clock).await.unwrap();
         }
-        assert_eq!(ended(&store).await[0], (SessionPhase::Ended, Some(String::from("Operator"))));
+        assert_eq!(
+            ended(&store).await[0],
+            (SessionPhase::Ended, Some(String::from("Operator")))
+        );
         clock.advance(Duration::from_secs(200));
         assert_ne!(enter(&store, "coder", &clock), session);
     }

@@ -118,10 +118,12 @@ impl Stage {
         files.extend(plan.guardrails.then_some(("guardrails.yaml", mantlet::dev::GUARDRAILS)));
         let config = scene.write(&files).expect("files");
         rewrite(&config, |written| {
-            let operator = json!({"role": "operator", "group": OPERATORS, "issuer": issuers.people.url(), "clusters": ["*"]});
+            let operator =
+                json!({"role": "operator", "group": OPERATORS, "issuer": issuers.people.url(), "clusters": ["*"]});
             push(&mut written["authorization"]["roles"], operator);
             // Who may read bodies.
-            let auditor = json!({"role": "auditor", "group": "auditors", "issuer": issuers.people.url(), "clusters": ["*"]});
+            let auditor =
+                json!({"role": "auditor", "group": "auditors", "issuer": issuers.people.url(), "clusters": ["*"]});
             push(&mut written["authorization"]["roles"], auditor);
             if !plan.recording.is_null() {
                 written["recording"] = plan.recording.clone();
@@ -130,7 +132,10 @@ impl Stage {
                 written["storage"]["recordings"] = place.as_str().into();
             }
             if let Some(url) = &plan.cluster_issuer {
-                push(&mut written["issuers"], json!({"url": url, "population": "agents", "cluster": "bed"}));
+                push(
+                    &mut written["issuers"],
+                    json!({"url": url, "population": "agents", "cluster": "bed"}),
+                );
             }
         });
         if let Some(url) = &plan.cluster_issuer {

@@ -200,10 +200,26 @@ async fn an_agent_is_shown_and_stopped_and_what_the_gateway_refuses_is_an_exit_c
     let gateway = Gateway::start(
         "agents",
         &[
-            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/suspend ", 201, "{}"),
-            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/resume ", 403, STAYS),
-            ("POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/sessions/ses-1/end ", 201, "{}"),
-            ("GET /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder ", 200, AGENTS),
+            (
+                "POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/suspend ",
+                201,
+                "{}",
+            ),
+            (
+                "POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder/resume ",
+                403,
+                STAYS,
+            ),
+            (
+                "POST /clusters/dev/apis/gate.mantlet.dev/v1alpha1/sessions/ses-1/end ",
+                201,
+                "{}",
+            ),
+            (
+                "GET /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents/coder ",
+                200,
+                AGENTS,
+            ),
             ("GET /clusters/dev/apis/gate.mantlet.dev/v1alpha1/agents ", 200, AGENTS),
         ],
     )
@@ -214,10 +230,18 @@ async fn an_agent_is_shown_and_stopped_and_what_the_gateway_refuses_is_an_exit_c
     assert_eq!(gateway.run_agent(&["get", "coder"]).await, shown);
     let (exit, wide) = gateway.run_agent(&["list", "-o", "wide"]).await;
     assert!(exit == Exit::Ok && wide.contains("ops"), "{wide}");
-    let stopped = gateway.run_agent(&["suspend", "coder", "--reason", "it wandered"]).await;
+    let stopped = gateway
+        .run_agent(&["suspend", "coder", "--reason", "it wandered"])
+        .await;
     assert_eq!(stopped, (Exit::Ok, String::from("agent/coder suspended\n")));
-    assert_eq!(gateway.run_agent(&["resume", "coder"]).await, (Exit::Denied, String::new()));
-    assert_eq!(gateway.run_agent(&["suspend", "a/../b"]).await, (Exit::Usage, String::new()));
+    assert_eq!(
+        gateway.run_agent(&["resume", "coder"]).await,
+        (Exit::Denied, String::new())
+    );
+    assert_eq!(
+        gateway.run_agent(&["suspend", "a/../b"]).await,
+        (Exit::Usage, String::new())
+    );
     let (ended, out) = gateway.run(&["end", "ses-1"]).await;
     assert!(ended.is_ok() && out == "session/ses-1 ended\n", "{out}");
 }

@@ -50,13 +50,22 @@ pub fn confirmed(review: &Value, verified: &Verified, audiences: &[String]) -> R
         let why = status.get("error").and_then(Value::as_str).unwrap_or("no reason given");
         return Err(format!("it is not authenticated: {why}"));
     }
-    let ours = |audience: &Value| audience.as_str().is_some_and(|a| audiences.iter().any(|ours| ours == a));
+    let ours = |audience: &Value| {
+        audience
+            .as_str()
+            .is_some_and(|a| audiences.iter().any(|ours| ours == a))
+    };
     let meant_for_us = status.get("audiences").and_then(Value::as_array);
     if !meant_for_us.is_some_and(|all| all.iter().any(ours)) {
         return Err(String::from("it is not confirmed for our audience"));
     }
     let uid = verified.claims.pointer("/kubernetes.io/serviceaccount/uid");
-    let says = |field: &str| status.pointer(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let says = |field: &str| {
+        status
+            .pointer(field)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
     if says("/user/username") != Some(verified.subject()) || says("/user/uid") != uid.and_then(Value::as_str) {
         return Err(String::from("it is confirmed as somebody else's"));
     }

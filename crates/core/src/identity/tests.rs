@@ -799,7 +799,13 @@ fn only_a_cluster_names_its_accounts() {
     let header = r#"{"alg":"RS256","kid":"rsa"}"#;
     for sub in ["k8s:prod:shop:bot", "system:serviceaccount:shop:bot"] {
         let fault = world.fault(header, &claims(sub));
-        let reserved = matches!(fault, TokenFault::Name { problem: NameProblem::Reserved, .. });
+        let reserved = matches!(
+            fault,
+            TokenFault::Name {
+                problem: NameProblem::Reserved,
+                ..
+            }
+        );
         assert!(reserved, "{sub}: {fault}");
     }
     let written = json!({

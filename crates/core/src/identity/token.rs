@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use super::Verified;
 use super::claims;
 pub use super::issuer::Issuer;
-use super::mapping::Mapped;
 use super::keys::{KeySet, Signature, Signing};
+use super::mapping::Mapped;
 use super::service_account;
 use crate::time::Timestamp;
 

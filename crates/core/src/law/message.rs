@@ -232,7 +232,7 @@ pub(super) fn session_ended(session: &str) -> Denial {
         reason: DenialReason::SessionEnded,
         message: format!(
             "session {session} was ended by an operator of this gateway, and this credential belongs to it; nothing was sent.\n\
-             Next: stop and do not retry; ask whoever you work for. A new run or login begins a new session; the attempt is recorded."
+             Next: stop and do not retry; ask the operators of the gateway. A new run or login begins a new session; the attempt is recorded."
         ),
         causes: vec![(String::from("RetrySafe"), String::from("false"))],
         rule: None,
@@ -243,7 +243,10 @@ pub(super) fn session_ended(session: &str) -> Denial {
 /// The one denial that is worth a retry, and says when.
 pub(super) fn limited(agent: &str, cluster: &str, limit: Limit) -> Denial {
     let (may, next) = match limit {
-        Limit::RequestsPerSecond(n) => (format!("send {n} requests a second"), "wait a second, then go on more slowly"),
+        Limit::RequestsPerSecond(n) => (
+            format!("send {n} requests a second"),
+            "wait a second, then go on more slowly",
+        ),
         Limit::InFlight(n) => (
             format!("have {n} requests under way at once"),
             "let one end, then send the next",

@@ -91,8 +91,12 @@ impl SignInFault {
             Self::NotBearer => "the Authorization header is not `Bearer TOKEN`",
             Self::InSubprotocol => "a token in the WebSocket subprotocol is not accepted; send an Authorization header",
             Self::Token(fault) => fault.for_caller(),
-            Self::Disowned { .. } => "the cluster that issued the token takes it for valid no more; its pod or service account may be gone",
-            Self::Unreviewed { .. } => "the cluster that issued the token cannot be asked about it right now; try again later",
+            Self::Disowned { .. } => {
+                "the cluster that issued the token takes it for valid no more; its pod or service account may be gone"
+            }
+            Self::Unreviewed { .. } => {
+                "the cluster that issued the token cannot be asked about it right now; try again later"
+            }
         }
     }
 
@@ -111,7 +115,9 @@ impl SignInFault {
 
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol | Self::Disowned { .. } => Blame::Token,
+            Self::Nothing | Self::Several | Self::NotBearer | Self::InSubprotocol | Self::Disowned { .. } => {
+                Blame::Token
+            }
             Self::Unreviewed { .. } => Blame::Issuer,
             Self::Token(fault) => fault.blame(),
         }

@@ -166,9 +166,7 @@ impl KeySource {
 
     fn discovery(issuer: &Issuer) -> Result<Origin, String> {
         let discovery = issuer.discovery_url();
-        let address = discovery
-            .parse()
-            .map_err(|_| format!("`{discovery}` is no address"))?;
+        let address = discovery.parse().map_err(|_| format!("`{discovery}` is no address"))?;
         let roots = roots(issuer.certificate_authority()).map_err(|why| format!("certificateAuthority: {why}"))?;
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -303,7 +301,10 @@ impl KeySource {
         let cluster = clusters.iter().find(|cluster| cluster.name() == name);
         let cluster = cluster.ok_or_else(|| FetchFault::NoCluster(name.to_owned()))?;
         cluster.identify().await.map_err(FetchFault::Cluster)?;
-        let keys = cluster.own(OwnCall::ServiceAccountKeys).await.map_err(FetchFault::Cluster)?;
+        let keys = cluster
+            .own(OwnCall::ServiceAccountKeys)
+            .await
+            .map_err(FetchFault::Cluster)?;
         Ok((KeySet::parse(keys.to_string().as_bytes())?, None))
     }
 

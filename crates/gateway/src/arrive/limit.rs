@@ -176,7 +176,11 @@ mod tests {
     #[test]
     fn agents_and_clusters_do_not_share() {
         let limiter = Limiter::default();
-        let (a, b, c) = (limiter.meter("a", "x"), limiter.meter("a", "y"), limiter.meter("b", "x"));
+        let (a, b, c) = (
+            limiter.meter("a", "x"),
+            limiter.meter("a", "y"),
+            limiter.meter("b", "x"),
+        );
         assert!(Arc::ptr_eq(&a, &limiter.meter("a", "x")));
         assert!(!Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &c));
     }

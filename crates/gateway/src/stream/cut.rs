@@ -86,7 +86,7 @@ impl Cut {
             Cut::Stopped => (
                 403,
                 "Forbidden",
-                "an operator has ended the session of this watch; do not retry, ask whoever you work for",
+                "an operator has ended the session of this watch; do not retry, ask the operators of the gateway",
             ),
             Cut::Drained | Cut::Stalled | Cut::Unmaskable | Cut::Broken => return None,
         };

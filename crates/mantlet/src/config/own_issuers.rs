@@ -25,7 +25,12 @@ pub(crate) fn check(
         let Some(name) = &issuer.cluster else { continue };
         if !written.clusters.iter().any(|cluster| cluster.name == *name) {
             let message = format!("there is no cluster `{name}`");
-            fault(configuration_file, format!("issuers[{n}].cluster"), message, "name one of `clusters`");
+            fault(
+                configuration_file,
+                format!("issuers[{n}].cluster"),
+                message,
+                "name one of `clusters`",
+            );
         }
         if issuer.population != Population::Agents {
             let message = String::from("a cluster's own issuer vouches for ServiceAccounts, which are not people");
@@ -35,15 +40,34 @@ pub(crate) fn check(
         for (at, jwt) in authentication.jwt.iter().enumerate() {
             if jwt.issuer.url == issuer.url {
                 for (field, message, hint) in unfit(jwt) {
-                    fault(authentication_file, format!("jwt[{at}].{field}"), message.to_owned(), hint);
+                    fault(
+                        authentication_file,
+                        format!("jwt[{at}].{field}"),
+                        message.to_owned(),
+                        hint,
+                    );
                 }
             }
             // kube-apiserver `--api-audiences`: "If --service-account-issuer is configured and this flag is not, this field defaults to a single
             // element list containing the issuer URL."
-            for (a, _) in jwt.issuer.audiences.iter().enumerate().filter(|(_, a)| **a == issuer.url) {
-                let message = format!("`{}` is an audience of cluster `{name}`: its tokens would work without the gateway", issuer.url);
+            for (a, _) in jwt
+                .issuer
+                .audiences
+                .iter()
+                .enumerate()
+                .filter(|(_, a)| **a == issuer.url)
+            {
+                let message = format!(
+                    "`{}` is an audience of cluster `{name}`: its tokens would work without the gateway",
+                    issuer.url
+                );
                 let hint = "give the gateway an audience of its own, such as `mantlet`";
-                fault(authentication_file, format!("jwt[{at}].issuer.audiences[{a}]"), message, hint);
+                fault(
+                    authentication_file,
+                    format!("jwt[{at}].issuer.audiences[{a}]"),
+                    message,
+                    hint,
+                );
             }
         }
     }
@@ -63,7 +87,11 @@ fn unfit(jwt: &JwtAuthenticator) -> Vec<(&'static str, &'static str, &'static st
     }
     if !subject {
         let message = "is not how a cluster's own issuer names anybody: the name is k8s:CLUSTER:NAMESPACE:NAME";
-        unfit.push(("claimMappings.username", message, "write `username: { claim: sub, prefix: \"\" }`"));
+        unfit.push((
+            "claimMappings.username",
+            message,
+            "write `username: { claim: sub, prefix: \"\" }`",
+        ));
     }
     if jwt.claim_mappings.groups != Default::default() {
         let message = "a ServiceAccount has no groups here";
@@ -77,7 +105,11 @@ fn unfit(jwt: &JwtAuthenticator) -> Vec<(&'static str, &'static str, &'static st
     ];
     for (field, _) in written.into_iter().filter(|(_, there)| *there) {
         let message = "is not used for a cluster's own issuer: the cluster itself is asked about each of its tokens";
-        unfit.push((field, message, "remove the field; which accounts are agents stands in each Agent's `match`"));
+        unfit.push((
+            field,
+            message,
+            "remove the field; which accounts are agents stands in each Agent's `match`",
+        ));
     }
     unfit
 }
@@ -86,7 +118,9 @@ fn unfit(jwt: &JwtAuthenticator) -> Vec<(&'static str, &'static str, &'static st
 pub(crate) fn name(issuers: Vec<Issuer>, written: &Configuration) -> Vec<Issuer> {
     let cluster = |issuer: &Issuer| {
         let mut listed = written.issuers.iter();
-        listed.find(|listed| listed.url == issuer.url()).and_then(|listed| listed.cluster.as_deref())
+        listed
+            .find(|listed| listed.url == issuer.url())
+            .and_then(|listed| listed.cluster.as_deref())
     };
     issuers
         .into_iter()

@@ -358,7 +358,9 @@ impl Resolver<'_> {
         if let Err(e) = std::fs::File::open(&file) {
             return self.refused("recording.policy", format!("cannot read `{}`: {e}", file.display()));
         }
-        recording::policy(&file).map_err(|faults| self.faults.extend(faults)).ok()
+        recording::policy(&file)
+            .map_err(|faults| self.faults.extend(faults))
+            .ok()
     }
 
     fn misfit<T>(&mut self, (path, message, hint): Misfit) -> Option<T> {

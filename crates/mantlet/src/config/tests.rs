@@ -489,9 +489,11 @@ fn an_issuer_of_a_cluster_is_named_so_and_nothing_else_is_said_of_it() {
     );
     folder.write(
         "authentication.yaml",
-        &AUTHENTICATION.replace("audiences: [mantlet] }\n  claimMappings: { username: { claim: sub, prefix: \"ci:\" } }",
+        &AUTHENTICATION.replace(
+            "audiences: [mantlet] }\n  claimMappings: { username: { claim: sub, prefix: \"ci:\" } }",
             "audiences: [https://ci.example.com], discoveryURL: https://a.example, certificateAuthority: x }\n  \
-             claimMappings: { username: { claim: email, prefix: \"\" }, groups: { claim: g, prefix: \"\" } }"),
+             claimMappings: { username: { claim: email, prefix: \"\" }, groups: { claim: g, prefix: \"\" } }",
+        ),
     );
     let faults = folder.faults();
     let begins = |start: &str| assert!(faults.iter().any(|f| f.starts_with(start)), "{start}\nin {faults:#?}");
@@ -500,7 +502,9 @@ fn an_issuer_of_a_cluster_is_named_so_and_nothing_else_is_said_of_it() {
     begins("authentication.yaml:4:54: `https://ci.example.com` is an audience of cluster `dev`");
     begins("authentication.yaml:4:93: `discoveryURL` is not used for a cluster's own issuer");
     begins("authentication.yaml:4:134: `certificateAuthority` is not used for a cluster's own issuer");
-    begins("authentication.yaml:5:20: `username` is not how a cluster's own issuer names anybody: the name is k8s:CLUSTER:NAMESPACE:NAME");
+    begins(
+        "authentication.yaml:5:20: `username` is not how a cluster's own issuer names anybody: the name is k8s:CLUSTER:NAMESPACE:NAME",
+    );
     begins("authentication.yaml:5:60: a ServiceAccount has no groups here");
     assert_eq!(faults.len(), 7, "{faults:#?}");
 }
