@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GATE: &str = "/apis/gate.mantlet.dev/v1alpha1";
 const STOP: &str = r#"{"apiVersion": "gate.mantlet.dev/v1alpha1", "kind": "StopOptions"}"#;
 
+/// T45: whoever is disabled in the middle of a watch or a followed log hears it there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_agent_is_stopped_in_all_its_identities_at_once() {
     let bed = need_bed!();
