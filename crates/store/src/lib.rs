@@ -137,6 +137,7 @@ impl Store {
         let live = index.live_sessions(journal.writer_id()).await?;
         let stops = index.stops(clock.now()).await?;
         let sessions = Sessions::resume(live, stops, journal.pen(), keyring.digest_key());
+        index.hear_of_stops(sessions.stops());
         let keyring = Arc::into_inner(keyring).ok_or(StoreFault::Closed)?;
         Ok(Self {
             journal,

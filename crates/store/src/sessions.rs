@@ -249,6 +249,11 @@ impl Sessions {
         }
     }
 
+    /// For whoever hears of what was stopped elsewhere.
+    pub(crate) fn stops(&self) -> watch::Sender<Stops> {
+        self.stops.clone()
+    }
+
     /// Since when, by whom and why nobody acts as this agent, if so.
     pub fn suspension(&self, agent: &str) -> Option<Suspension> {
         self.stops.borrow().suspension(agent).cloned()

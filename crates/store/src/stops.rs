@@ -63,6 +63,24 @@ impl Stops {
         }
     }
 
+    /// What somebody else has heard of. True if any of it is news.
+    pub(crate) fn join(&mut self, other: Stops, now: Timestamp) -> bool {
+        let mut news = false;
+        for (agent, suspension) in other.agents {
+            news |= !self.agents.contains_key(&agent);
+            self.learn(agent, suspension);
+        }
+        let keys = other.keys.iter().map(|(key, session)| (session.as_str(), key.as_str()));
+        let keys: HashMap<&str, &str> = keys.collect();
+        for (session, until) in &other.sessions {
+            if now < *until && !self.sessions.contains_key(session) {
+                self.end(session, keys.get(session.as_str()).copied(), *until, now);
+                news = true;
+            }
+        }
+        news
+    }
+
     pub(crate) fn suspension(&self, agent: &str) -> Option<&Suspension> {
         self.agents.get(agent)
     }
@@ -213,6 +231,31 @@ mod tests {
         store.close().await;
         store = open(&scratch, &clock).await.unwrap();
         assert_eq!(enter(&store, "coder", &clock), successor);
+    }
+
+    /// Two gateways on one database: what an operator says to one holds in the other.
+    #[tokio::test]
+    async fn what_is_stopped_by_way_of_one_process_is_stopped_in_all() {
+        let Some(scratch) = Scratch::postgres().await else { return };
+        let clock = clock();
+        let (here, there) = (open(&scratch, &clock).await.unwrap(), open(&scratch, &clock).await.unwrap());
+        let (coder, other) = (enter(&there, "coder", &clock), enter(&there, "other", &clock));
+        suspend(&here, "coder", &clock).await;
+        there.index.settled().await.unwrap();
+        here.index.settled().await.unwrap();
+        stop(&here, &other, &clock).await;
+        let patience = Duration::from_secs(60);
+        for (held, stop) in [(&coder, Stop::Suspended), (&other, Stop::Ended)] {
+            assert_eq!(tokio::time::timeout(patience, held.stopped()).await.unwrap(), stop);
+        }
+        assert_eq!(try_enter(&there, "coder", "run-2", &clock), Err(suspended("coder")));
+        let ended = NoSession::Ended(other.as_str().to_owned());
+        assert_eq!(try_enter(&there, "other", "run-1", &clock), Err(ended));
+        assert!(try_enter(&there, "other", "run-2", &clock).is_ok());
+        let why = there.sessions.suspension("coder").map(|suspension| suspension.reason);
+        assert_eq!(why.as_deref(), Some("it wandered"));
+        here.close().await;
+        there.close().await;
     }
 
     #[tokio::test]

@@ -87,6 +87,8 @@ pub(crate) struct LiveSession {
     pub(crate) ends: Timestamp,
 }
 
+/// How soon a stop is heard of by the other processes: a suspension is in force everywhere within a second.
+const HEARSAY: std::time::Duration = std::time::Duration::from_millis(250);
 /// The most rows of one answer, whatever was asked for.
 const LIMIT: i64 = 1_000;
 
@@ -289,28 +291,28 @@ impl Index {
 
     /// What operators have stopped before this process began, and is still stopped.
     pub(crate) async fn stops(&self, now: Timestamp) -> Result<Stops, StoreFault> {
-        let mut stops = Stops::default();
-        let rows = query("SELECT agent, suspended, username, reason FROM suspensions ORDER BY suspended");
-        for row in self.database.all(rows).await? {
-            let suspension = Suspension {
-                at: Timestamp::from_micros(row.try_get("suspended")?),
-                by: row.try_get("username")?,
-                reason: row.try_get("reason")?,
-            };
-            stops.learn(row.try_get("agent")?, suspension);
-        }
-        // A key that has a session of its own again, begun later, is not held to the one that ended.
-        let rows = query(
-            "SELECT name, session_key, ends, EXISTS (SELECT 1 FROM sessions AS later
-                 WHERE later.session_key = sessions.session_key AND later.created > sessions.created) AS succeeded
-             FROM sessions WHERE ended_why = 'Operator' AND ends > $1",
-        );
-        for row in self.database.all(rows.bind(now.micros())).await? {
-            let (name, key): (String, String) = (row.try_get("name")?, row.try_get("session_key")?);
-            let key = (!row.try_get::<bool>("succeeded")?).then_some(key.as_str());
-            stops.end(&name, key, Timestamp::from_micros(row.try_get("ends")?), now);
-        }
-        Ok(stops)
+        stops(&self.database, now).await
+    }
+
+    /// Where several processes share the database: what is stopped by way of one of them is soon stopped in each.
+    pub(crate) fn hear_of_stops(&self, told: watch::Sender<Stops>) {
+        let Chains::Many(_) = self.chains else { return };
+        let (database, clock, mut indexed) = (self.database.clone(), self.clock.clone(), self.indexed.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let now = clock.now();
+                match stops(&database, now).await {
+                    Ok(found) => drop(told.send_if_modified(|known| known.join(found, now))),
+                    // The journal lies in the same database: while it is away, nobody is served at all.
+                    Err(fault) => tracing::warn!(%fault, "what others have stopped cannot be read"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(HEARSAY) => {}
+                    _ = indexed.wait_for(|indexed| indexed.over) => return,
+                }
+            }
+        });
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }
 
     /// After the journal's end: waits until all of it is indexed.
@@ -400,6 +402,32 @@ fn live(row: &Row) -> Result<LiveSession, StoreFault> {
         idle: std::time::Duration::from_micros(unsigned(row.try_get("idle")?)),
         ends: Timestamp::from_micros(row.try_get("ends")?),
     })
+}
+
+/// What is stopped, as the index has it.
+async fn stops(database: &Database, now: Timestamp) -> Result<Stops, StoreFault> {
+    let mut stops = Stops::default();
+    let rows = query("SELECT agent, suspended, username, reason FROM suspensions ORDER BY suspended");
+    for row in database.all(rows).await? {
+        let suspension = Suspension {
+            at: Timestamp::from_micros(row.try_get("suspended")?),
+            by: row.try_get("username")?,
+            reason: row.try_get("reason")?,
+        };
+        stops.learn(row.try_get("agent")?, suspension);
+    }
+    // A key that has a session of its own again, begun later, is not held to the one that ended.
+    let rows = query(
+        "SELECT name, session_key, ends, EXISTS (SELECT 1 FROM sessions AS later
+             WHERE later.session_key = sessions.session_key AND later.created > sessions.created) AS succeeded
+         FROM sessions WHERE ended_why = 'Operator' AND ends > $1",
+    );
+    for row in database.all(rows.bind(now.micros())).await? {
+        let (name, key): (String, String) = (row.try_get("name")?, row.try_get("session_key")?);
+        let key = (!row.try_get::<bool>("succeeded")?).then_some(key.as_str());
+        stops.end(&name, key, Timestamp::from_micros(row.try_get("ends")?), now);
+    }
+    Ok(stops)
 }
 
 /// Without a limit a list is whole, as the API server's is.
