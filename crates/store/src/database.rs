@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{Decode, Row as _, Transaction, Type};
+use sqlx::{ConnectOptions as _, Connection as _, Decode, Row as _, Transaction, Type};
 
 use crate::StoreFault;
 
@@ -100,15 +100,14 @@ impl Database {
         match Place::of(url)? {
             Place::Sqlite(path) => sqlite(&path).await,
             Place::Postgres(options) => {
-                let pool = PgPoolOptions::new()
-                    .max_connections(8)
-                    .acquire_timeout(ACQUIRE)
-                    // The journal is the truth, and its connections wait for the disk; what a crash takes from the index is made again.
-                    .connect_with(options.options([("synchronous_commit", "off")]))
-                    .await
-                    .map_err(|fault| unreachable(url, &fault))?;
-                POSTGRES.run(&pool).await.map_err(|fault| unreachable(url, &fault))?;
-                Ok(Self::Postgres(pool))
+                migrate(&options).await.map_err(|why| StoreFault::Database {
+                    database: url.shown(),
+                    why,
+                })?;
+                let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(ACQUIRE);
+                // The journal is the truth, and its connections wait for the disk; what a crash takes from the index is made again.
+                let options = options.options([("synchronous_commit", "off")]);
+                Ok(Self::Postgres(pool.connect_lazy_with(options)))
             }
         }
     }
@@ -262,11 +261,14 @@ fn create(path: &Path) -> Result<(), StoreFault> {
     made.map(drop).map_err(|fault| StoreFault::unusable(path, fault))
 }
 
-fn unreachable(url: &DatabaseUrl, fault: &dyn std::fmt::Display) -> StoreFault {
-    StoreFault::Database {
-        database: url.shown(),
-        why: fault.to_string(),
-    }
+/// On a connection of its own: a pool would try again and again, and then say no more than that it did.
+async fn migrate(options: &PgConnectOptions) -> Result<(), String> {
+    let connected = tokio::time::timeout(ANSWER, options.connect()).await;
+    let connected = connected.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))?;
+    let mut connection = connected.map_err(|fault| fault.to_string())?;
+    let migrated = POSTGRES.run(&mut connection).await;
+    migrated.map_err(|fault| fault.to_string())?;
+    connection.close().await.map_err(|fault| fault.to_string())
 }
 
 async fn answered<T>(within: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreFault> {

@@ -525,6 +525,16 @@ async fn a_write_that_is_repeated_is_carried_out_once_and_another_in_its_place_i
 }
 
 #[tokio::test]
+async fn a_start_without_the_database_says_why() {
+    let mut config = Scratch::new().config();
+    // Nobody listens on the discard port.
+    config.database = "postgres://mantlet@127.0.0.1:9/mantlet".into();
+    config.journal = crate::JournalAt::Database;
+    let fault = Store::open(config, clock()).await.unwrap_err().to_string();
+    assert!(fault.contains("refused") && fault.contains("hint:"), "{fault}");
+}
+
+#[tokio::test]
 async fn neither_a_store_nor_its_faults_show_the_password() {
     let Some(scratch) = Scratch::postgres().await else {
         return;
