@@ -11,7 +11,7 @@ use mantlet_core::identity::Verified;
 use mantlet_core::law::{ClusterRef, Denial, Judgment};
 use mantlet_core::mask::{Masked, text};
 use mantlet_core::record::body::{self, LeftOut, Weighed};
-use mantlet_core::record::{AuditId, Body, Closed, Opened, Outcome, Parts, Recording};
+use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording};
 use mantlet_core::time::Clock;
 use mantlet_store::{OverQuota, SessionId, Slot, Store, StoreFault};
 
@@ -187,7 +187,7 @@ impl Entry {
                 Target::Path(_) => "get",
             });
             known.object_ref = match action.target() {
-                Target::Resource(resource) => Some(resource.into()),
+                Target::Resource(resource) => Some(named(resource.into(), action)),
                 Target::Path(_) => None,
             };
         }
@@ -334,6 +334,20 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.finish(Outcome::Abandoned);
+    }
+}
+
+/// What the path leaves open (the name of what is created), the submitted object says: apiserver `pkg/audit/request.go`, LogRequestObject.
+fn named(object: ObjectRef, action: &Action) -> ObjectRef {
+    let metadata = action.submitted().and_then(|body| body.get("metadata"));
+    let said = |field: &str, known: String| match metadata.and_then(|metadata| metadata.get(field)?.as_str()) {
+        Some(text) if known.is_empty() => text.to_owned(),
+        Some(_) | None => known,
+    };
+    ObjectRef {
+        name: said("name", object.name),
+        namespace: said("namespace", object.namespace),
+        ..object
     }
 }
 

@@ -120,6 +120,7 @@ async fn requests_are_recorded_as_the_audit_policy_says_and_auditors_alone_read_
     let seen = event(&auditor, &small).await;
     assert_eq!(seen["level"], "RequestResponse");
     assert_eq!(seen["requestObject"]["metadata"]["name"], "small");
+    assert_eq!(seen["objectRef"]["name"], "small", "as the API server has it");
     assert_eq!(seen["responseObject"]["metadata"]["namespace"], room.namespace.as_str());
     let text = seen.to_string();
     assert!(
