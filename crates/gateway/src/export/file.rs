@@ -222,6 +222,7 @@ mod tests {
         again.push(&event(2)).unwrap();
         again.flush().unwrap();
         assert_eq!(lines(&path), ["1", "2"]);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
@@ -237,6 +238,7 @@ mod tests {
         file.flush().unwrap();
         file.flush().unwrap();
         assert_eq!(lines(&path), ["1"]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
@@ -265,5 +267,6 @@ mod tests {
             .flat_map(|name| lines(&folder.join(name)))
             .collect();
         assert_eq!(kept, ["5", "6", "7"]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
