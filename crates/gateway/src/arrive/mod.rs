@@ -2,6 +2,11 @@
 
 pub mod accept;
 pub mod certificates;
+pub(crate) mod framing;
+pub(crate) mod guarded;
+pub mod proxy;
+pub(crate) mod seats;
+pub(crate) mod socket;
 pub mod authenticate;
 pub mod keys;
 pub(crate) mod review;
