@@ -41,6 +41,17 @@ pub struct Listen {
     /// `IP:PORT`.
     pub address: String,
     pub tls: Tls,
+    /// For a listener behind a TCP load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// PROXY protocol, versions 1 and 2: who is trusted must send it, from others it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Addresses and networks of the proxies.
+    pub trusted: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! START HERE: the life of a request, from its head to its last byte.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
@@ -14,7 +15,9 @@ use mantlet_store::{NoSession, Store};
 
 use crate::arrive::accept::RawRequest;
 use crate::arrive::authenticate::Authenticator;
+use crate::arrive::framing::Fault;
 use crate::arrive::limit::Limiter;
+use crate::arrive::limits::{Limits, Place, Room};
 use crate::arrive::{Ask, resolve};
 use crate::decide::look_up;
 use crate::entry::Entry;
@@ -47,6 +50,7 @@ pub struct Gateway {
     pub desk: Desk,
     /// Where events go besides the record, as configured.
     pub exports: Vec<Arc<Export>>,
+    pub limits: Limits,
     pub telemetry: Telemetry,
 }
 
@@ -57,6 +61,8 @@ struct Judged {
     masker: Arc<Masker>,
     headers: Vec<(HeaderName, HeaderValue)>,
     basis: Basis,
+    _place: Place,
+    _room: Room,
 }
 
 impl Gateway {
@@ -98,6 +104,7 @@ impl Gateway {
 
     /// From bytes to verdict. Droppable: only look-ups happen in here.
     async fn judge(&self, mut ask: Ask, entry: &mut Entry) -> Result<Judged, Refusal> {
+        let place = self.limits.place()?;
         let law = self.law.load(); // one snapshot, one epoch
         let now = self.clock.now();
         let verified = self
@@ -133,7 +140,8 @@ impl Gateway {
         self.enter(&caller, cluster.name(), entry)
             .map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         let masker = self.masker(&known.uid)?;
-        let action = Arc::new(resolve::resolve(&mut ask).await?);
+        let mut room = self.limits.room(format!("{} {}", caller.verified().issuer(), caller.verified().username()));
+        let action = Arc::new(resolve::resolve(&mut ask, &mut room).await?);
         entry.asks_for(&action);
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         entry.recorded_as(self.recorder.of(&caller, &action), &action);
@@ -149,6 +157,8 @@ impl Gateway {
             cluster,
             masker,
             headers: ask.relayed_headers(),
+            _place: place,
+            _room: room,
         })
     }
 
@@ -194,6 +204,8 @@ impl Gateway {
             masker,
             headers,
             basis,
+            _place,
+            _room,
         } = judged;
         let pass = admit(permit, entry, headers, basis).await?;
         let shown = match mantlet_desk::serves(pass.action()) {
@@ -227,6 +239,13 @@ impl Gateway {
         tracing::error!(why = why.to_log(), "refused: not recorded");
         self.telemetry.unrecorded();
         why.into_reply(None)
+    }
+
+    /// What came is no request: it has no line in the journal. Counted, as those are that have no caller.
+    pub(crate) fn refuse_unframed(&self, fault: Fault, peer: SocketAddr) -> Reply {
+        tracing::info!(%peer, why = fault.says(), "refused: not framed");
+        self.telemetry.unframed(fault.reason());
+        Refusal::NotFramed(fault).into_reply(None)
     }
 
     fn cluster(&self, name: Option<&str>) -> Result<&Arc<Cluster>, Refusal> {

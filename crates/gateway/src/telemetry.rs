@@ -32,6 +32,8 @@ pub struct Telemetry {
     requests: Family<Vec<(&'static str, String)>, Counter>,
     durations: Histogram,
     unrecorded: Counter,
+    unframed: Family<Vec<(&'static str, &'static str)>, Counter>,
+    turned_away: Family<Vec<(&'static str, &'static str)>, Counter>,
     export_behind: Family<Vec<(&'static str, String)>, Gauge>,
     configuration: Configuration,
 }
@@ -60,6 +62,7 @@ impl Default for Telemetry {
         let requests = Family::default();
         let durations = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let unrecorded = Counter::default();
+        let (unframed, turned_away) = (Family::default(), Family::default());
         registry.register(
             "requests",
             "Requests answered, by HTTP method and status code",
@@ -97,6 +100,16 @@ impl Default for Telemetry {
             "Records of the journal that an export has not looked at",
             export_behind.clone(),
         );
+        registry.register(
+            "requests_unframed",
+            "What came as a request and is no HTTP that all read the same way, by reason",
+            unframed.clone(),
+        );
+        registry.register(
+            "connections_turned_away",
+            "Connections closed before their first request, by reason",
+            turned_away.clone(),
+        );
         Self {
             registry,
             requests,
@@ -104,6 +117,32 @@ impl Default for Telemetry {
             unrecorded,
             configuration,
             export_behind,
+            unframed,
+            turned_away,
+        }
+    }
+}
+
+/// Why a connection was closed before anything could be asked on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// All seats are taken.
+    Full,
+    /// Its source has its share.
+    Source,
+    /// A trusted proxy that did not say for whom it comes.
+    Proxy,
+    /// No TLS, or not in time.
+    Handshake,
+}
+
+impl Turned {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Turned::Full => "full",
+            Turned::Source => "source",
+            Turned::Proxy => "proxy",
+            Turned::Handshake => "handshake",
         }
     }
 }
@@ -195,6 +234,14 @@ impl Telemetry {
 
     pub(crate) fn unrecorded(&self) {
         self.unrecorded.inc();
+    }
+
+    pub(crate) fn unframed(&self, reason: &'static str) {
+        self.unframed.get_or_create(&vec![("reason", reason)]).inc();
+    }
+
+    pub(crate) fn turned_away(&self, why: Turned) {
+        self.turned_away.get_or_create(&vec![("reason", why.as_str())]).inc();
     }
 }
 

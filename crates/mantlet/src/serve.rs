@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use mantlet_core::time::Clock;
 use mantlet_desk::Desk;
-use mantlet_gateway::arrive::accept;
+use mantlet_gateway::arrive::accept::{self, Door};
 use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_gateway::arrive::certificates::Certificates;
 use mantlet_gateway::arrive::limit::Limiter;
 use mantlet_gateway::export::{self, Export, JsonLines, Sink, Webhook};
+use mantlet_gateway::arrive::limits::Limits;
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
@@ -36,7 +37,7 @@ pub struct Bound {
     pub gateway: Arc<Gateway>,
     listener: TcpListener,
     telemetry: TcpListener,
-    tls: tokio_rustls::TlsAcceptor,
+    door: Door,
     reload: Reload,
     exports: Vec<Exporting>,
 }
@@ -86,8 +87,11 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     let listener = listen(config.listen.address).await?;
     let telemetry = listen(config.telemetry).await?;
     let certificates = Arc::new(Certificates::new(config.listen.tls.certified.clone()));
-    let tls = accept::tls(certificates.clone()).context("cannot set up TLS")?;
     let exports = exports(&config, &clock, &tasks).await?;
+    let door = Door {
+        tls: accept::tls(certificates.clone()).context("cannot set up TLS")?,
+        trusted: config.listen.trusted,
+    };
     let gateway = Arc::new(Gateway {
         exports: exports.iter().map(|exporting| exporting.export.clone()).collect(),
         desk: Desk::new(store.clone(), clock.clone()),
@@ -98,6 +102,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         telemetry: telemetry::Telemetry::default(),
         law: LawBook::new(config.law),
         recorder: Recorder::new(config.recording.policy),
+        limits: Limits::default(),
         tasks,
         clock,
         store,
@@ -109,7 +114,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         gateway,
         listener,
         telemetry,
-        tls,
+        door,
         exports,
     })
 }
@@ -185,7 +190,7 @@ impl Bound {
             gateway,
             listener,
             telemetry: operators,
-            tls,
+            door,
             reload,
             exports,
         } = self;
@@ -209,7 +214,7 @@ impl Bound {
         gateway.tasks.pump("identify", keep_identifying(gateway.clone()));
         gateway
             .tasks
-            .pump("listener", accept::listen(listener, tls, gateway.clone()));
+            .pump("listener", accept::listen(listener, door, gateway.clone()));
         stop.await;
         tracing::info!("draining");
         let left = gateway.tasks.drain(DRAIN).await;

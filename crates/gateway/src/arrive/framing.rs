@@ -26,7 +26,7 @@ pub(crate) const FAULTY: &str = "-";
 
 /// What is wrong with the bytes; after it nothing on this connection is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     RequestLine,
     Fragment,
     Version,
@@ -45,13 +45,15 @@ pub(crate) enum Fault {
     HeadTooLarge,
     TooManyFields,
     SlowHead,
+    SlowBody,
+    BrokenOff,
 }
 
 impl Fault {
     pub(crate) fn code(self) -> StatusCode {
         match self {
             Fault::HeadTooLarge | Fault::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Fault::SlowHead => StatusCode::REQUEST_TIMEOUT,
+            Fault::SlowHead | Fault::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Fault::RequestLine
             | Fault::Fragment
@@ -66,11 +68,12 @@ impl Fault {
             | Fault::Trailer
             | Fault::NoHost
             | Fault::TwoHosts
-            | Fault::Host => StatusCode::BAD_REQUEST,
+            | Fault::Host
+            | Fault::BrokenOff => StatusCode::BAD_REQUEST,
         }
     }
 
-    /// Of a Kubernetes Status; also the label of its counter.
+    /// Of a Kubernetes Status, and the label of its counter.
     pub(crate) fn reason(self) -> &'static str {
         match self.code() {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "RequestHeaderFieldsTooLarge",
@@ -99,6 +102,8 @@ impl Fault {
             Fault::HeadTooLarge => "the head of the request is larger than 64 KiB",
             Fault::TooManyFields => "the request has more than 100 headers",
             Fault::SlowHead => "the head of the request did not arrive within 32 s",
+            Fault::SlowBody => "the body did not arrive within 60 s; nothing was sent",
+            Fault::BrokenOff => "the body broke off; nothing was sent",
         }
     }
 }

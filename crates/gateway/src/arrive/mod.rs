@@ -1,9 +1,12 @@
 //! From bytes to meaning: who is calling, and what exactly is asked.
 
 pub mod accept;
+pub(crate) mod authority;
+pub(crate) mod body;
 pub mod certificates;
-pub(crate) mod framing;
+pub mod framing;
 pub(crate) mod guarded;
+pub mod limits;
 pub mod proxy;
 pub(crate) mod seats;
 pub(crate) mod socket;

@@ -5,7 +5,7 @@
 //! header is a bad TLS hello.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -38,7 +38,7 @@ impl Trusted {
 ///
 /// # Cancel safety
 /// None: what was read is lost. The connection is closed then.
-pub(crate) async fn client<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<IpAddr>> {
+pub(crate) async fn client<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<SocketAddr>> {
     let mut begin = [0; SIGNATURE.len()];
     stream.read_exact(&mut begin).await?;
     match begin {
@@ -49,7 +49,7 @@ pub(crate) async fn client<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<O
 }
 
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n`.
-async fn line<S: AsyncRead + Unpin>(stream: &mut S, begin: &[u8]) -> io::Result<Option<IpAddr>> {
+async fn line<S: AsyncRead + Unpin>(stream: &mut S, begin: &[u8]) -> io::Result<Option<SocketAddr>> {
     let mut line = begin.to_vec();
     // Byte by byte: what follows is TLS, and not ours to take.
     while !line.ends_with(b"\r\n") {
@@ -62,26 +62,26 @@ async fn line<S: AsyncRead + Unpin>(stream: &mut S, begin: &[u8]) -> io::Result<
     let words: Vec<_> = text.split(' ').collect();
     match words.as_slice() {
         ["PROXY", "UNKNOWN", ..] => Ok(None),
-        ["PROXY", "TCP4", from, to, from_port, to_port] => {
-            both::<Ipv4Addr>(from, to, from_port, to_port).map(|from| Some(from.into()))
-        }
-        ["PROXY", "TCP6", from, to, from_port, to_port] => {
-            both::<Ipv6Addr>(from, to, from_port, to_port).map(|from| Some(from.into()))
-        }
+        ["PROXY", "TCP4", ends @ ..] => one::<Ipv4Addr>(ends).map(Some),
+        ["PROXY", "TCP6", ends @ ..] => one::<Ipv6Addr>(ends).map(Some),
         _ => Err(wrong("its line is not as the specification has it")),
     }
 }
 
-fn both<A: FromStr>(from: &str, to: &str, from_port: &str, to_port: &str) -> io::Result<A> {
-    let port = |text: &str| text.parse::<u16>().is_ok_and(|number| number.to_string() == text);
-    match (from.parse(), to.parse::<A>(), port(from_port) && port(to_port)) {
-        (Ok(from), Ok(_), true) => Ok(from),
+/// The first of two ends: both must be there.
+fn one<A: FromStr + Into<IpAddr>>(ends: &[&str]) -> io::Result<SocketAddr> {
+    let port = |text: &str| text.parse().ok().filter(|number: &u16| number.to_string() == text);
+    let [from, to, from_port, to_port] = ends else {
+        return Err(wrong("its line is not as the specification has it"));
+    };
+    match (from.parse::<A>(), to.parse::<A>(), port(from_port), port(to_port)) {
+        (Ok(from), Ok(_), Some(port), Some(_)) => Ok(SocketAddr::new(from.into(), port)),
         _ => Err(wrong("its addresses cannot be read")),
     }
 }
 
 /// Version 2, behind the signature: version and command, family, length, addresses, TLVs.
-async fn binary<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<IpAddr>> {
+async fn binary<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<SocketAddr>> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
     let [command, family, high, low] = head;
@@ -94,9 +94,9 @@ async fn binary<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<IpAdd
     match (command, family) {
         // LOCAL: "the receiver must ignore the address".
         (0x20, _) => Ok(None),
-        // TCP over IPv4: source, destination, two ports.
-        (0x21, 0x11) => first::<4>(&rest, 12).map(|from| Some(Ipv4Addr::from(from).into())),
-        (0x21, 0x21) => first::<16>(&rest, 36).map(|from| Some(Ipv6Addr::from(from).into())),
+        // TCP over IPv4 and IPv6: source, destination, the port of each.
+        (0x21, 0x11) => first::<4>(&rest).map(Some),
+        (0x21, 0x21) => first::<16>(&rest).map(Some),
         // UNSPEC: "the receiver should ignore address information".
         (0x21, 0x00) => Ok(None),
         (0x21, _) => Err(wrong("it speaks of no TCP connection")),
@@ -104,9 +104,14 @@ async fn binary<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<IpAdd
     }
 }
 
-fn first<const N: usize>(rest: &[u8], whole: usize) -> io::Result<[u8; N]> {
-    match rest.first_chunk() {
-        Some(from) if rest.len() >= whole => Ok(*from),
+fn first<const N: usize>(rest: &[u8]) -> io::Result<SocketAddr>
+where
+    IpAddr: From<[u8; N]>,
+{
+    match (rest.first_chunk::<N>(), rest.get(2 * N..2 * N + 4)) {
+        (Some(from), Some([high, low, _, _])) => {
+            Ok(SocketAddr::new(IpAddr::from(*from), u16::from_be_bytes([*high, *low])))
+        }
         _ => Err(wrong("its addresses are cut off")),
     }
 }
@@ -176,7 +181,7 @@ mod tests {
     use super::*;
 
     /// What is said of the client, and what is left for TLS.
-    async fn read(bytes: &[u8]) -> io::Result<(Option<IpAddr>, Vec<u8>)> {
+    async fn read(bytes: &[u8]) -> io::Result<(Option<SocketAddr>, Vec<u8>)> {
         let mut stream = bytes;
         let client = client(&mut stream).await?;
         Ok((client, stream.to_vec()))
@@ -190,8 +195,8 @@ mod tests {
     #[tokio::test]
     async fn a_line_says_who_comes_and_leaves_the_rest() {
         for (line, client) in [
-            ("PROXY TCP4 192.0.2.7 192.0.2.2 56324 443\r\n", Some("192.0.2.7")),
-            ("PROXY TCP6 2001:db8::7 2001:db8::2 1 443\r\n", Some("2001:db8::7")),
+            ("PROXY TCP4 192.0.2.7 192.0.2.2 56324 443\r\n", Some("192.0.2.7:56324")),
+            ("PROXY TCP6 2001:db8::7 2001:db8::2 1 443\r\n", Some("[2001:db8::7]:1")),
             ("PROXY UNKNOWN\r\n", None),
             ("PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", None),
         ] {
@@ -228,9 +233,9 @@ mod tests {
         let v6 = [&v6.concat()[..], &[220, 4, 1, 187]].concat();
         let tlv = [&v4[..], &[0x02, 0, 3, b'a', b'b', b'c']].concat();
         for (bytes, client) in [
-            (second(0x21, 0x11, &v4), Some("192.0.2.7")),
-            (second(0x21, 0x11, &tlv), Some("192.0.2.7")),
-            (second(0x21, 0x21, &v6), Some("2001:db8::7")),
+            (second(0x21, 0x11, &v4), Some("192.0.2.7:56324")),
+            (second(0x21, 0x11, &tlv), Some("192.0.2.7:56324")),
+            (second(0x21, 0x21, &v6), Some("[2001:db8::7]:56324")),
             (second(0x20, 0x00, &[]), None),
             (second(0x20, 0x11, &v4), None),
             (second(0x21, 0x00, &[1, 2, 3]), None),

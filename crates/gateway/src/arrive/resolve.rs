@@ -2,30 +2,23 @@
 //! Refuses: what the API server and we could read differently, client-side impersonation, masked values on the move, encoded bodies, bodies beyond 3 MiB or slower than a minute.
 //! Does not judge, and reads no header but those named here.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use mantlet_core::action::{Action, Answer, Head, Unreadable, UnreadableStatus, parse};
 use mantlet_core::mask::guard;
 
-use super::Ask;
+use super::limits::Room;
+use super::{Ask, authority, body};
 use crate::relay::refuse::Refusal;
-
-/// apiserver `server/config.go`, `MaxRequestBodyBytes`.
-const BODY_BYTES: usize = 3 * 1024 * 1024;
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Reads the request to its end and says what it means.
 ///
 /// # Cancel safety
 /// Nothing has happened yet; dropping it drops the request.
-pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
+pub(crate) async fn resolve(ask: &mut Ask, room: &mut Room) -> Result<Action, Refusal> {
     refuse_impersonation(&ask.parts.headers)?;
     refuse_absolute_form(&ask.parts)?;
+    authority::refuse_doubt(&ask.parts)?;
     let accept = texts(&ask.parts.headers, ACCEPT)?;
     let content_type = one(&ask.parts.headers, CONTENT_TYPE)?;
     if one(&ask.parts.headers, CONTENT_ENCODING)?.is_some_and(|e| e != "identity") {
@@ -44,7 +37,7 @@ pub(crate) async fn resolve(ask: &mut Ask) -> Result<Action, Refusal> {
     };
     let outline = parse(&head).map_err(Refusal::NotUnderstood)?;
     let body = match ask.body.take() {
-        Some(body) if outline.wants_body() => read(body).await?,
+        Some(unread) if outline.wants_body() => body::read(unread, room, body::TIME).await?,
         Some(_) | None => None,
     };
     let action = outline.complete(body).map_err(Refusal::NotUnderstood)?;
@@ -76,21 +69,6 @@ fn refuse_moved_values(action: &Action) -> Result<(), Refusal> {
     Err(Refusal::NotServed(format!(
         "nothing changed: {operation} in the JSON patch takes or compares a masked value of the Secret. Patches of Secrets cannot copy, move or test their values through this gateway; write the values themselves"
     )))
-}
-
-async fn read(body: Incoming) -> Result<Option<Bytes>, Refusal> {
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await {
-        Ok(Ok(all)) => Ok(Some(all.to_bytes()).filter(|b| !b.is_empty())),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(unreadable(
-            UnreadableStatus::TooLarge,
-            "the body is larger than 3 MiB, the most that an API server takes",
-        )),
-        Ok(Err(_)) => Err(unreadable(UnreadableStatus::BadRequest, "the body broke off")),
-        Err(_) => Err(unreadable(
-            UnreadableStatus::BadRequest,
-            "the body did not arrive within 60 s",
-        )),
-    }
 }
 
 /// Dropping the headers would act as somebody else than the client meant; so they are refused, and the refusal says so.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::respond::ReplyBody;
 use crate::arrive::authenticate::SignInFault;
+use crate::arrive::framing::Fault;
 use crate::upstream::Unreached;
 
 /// Why a request did not get its answer, by who must act.
@@ -21,6 +22,10 @@ use crate::upstream::Unreached;
 pub enum Refusal {
     /// The client: nothing that the API server would read the same way.
     NotUnderstood(Unreadable),
+    /// The client: no HTTP that all read the same way, or too slow.
+    NotFramed(Fault),
+    /// The client: less at once, or later.
+    TooMuch(&'static str),
     /// The client: sign in (again).
     NotSignedIn(SignInFault),
     /// The caller: ask for access; names the rule.
@@ -59,6 +64,8 @@ impl Refusal {
                 UnreadableStatus::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
                 UnreadableStatus::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             },
+            Refusal::NotFramed(fault) => (fault.code(), fault.reason()),
+            Refusal::TooMuch(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Refusal::NotSignedIn(fault) => match fault.blame() {
                 Blame::Token => (StatusCode::UNAUTHORIZED, "Unauthorized"),
                 Blame::Name => (StatusCode::FORBIDDEN, "Forbidden"),
@@ -106,6 +113,8 @@ impl Refusal {
     pub(crate) fn message(&self) -> String {
         match self {
             Refusal::NotUnderstood(u) => u.message.clone(),
+            Refusal::NotFramed(fault) => fault.says().to_owned(),
+            Refusal::TooMuch(message) => (*message).to_owned(),
             Refusal::NotSignedIn(fault) => fault.for_caller().to_owned(),
             Refusal::NotAllowed(denial) => denial.message.clone(),
             Refusal::NotApproved(question) => question.message.clone(),
@@ -146,6 +155,8 @@ impl Refusal {
             Refusal::NotReached { why, .. } => why.to_string(),
             Refusal::NotSignedIn(fault) => fault.to_string(),
             Refusal::NotUnderstood(_)
+            | Refusal::NotFramed(_)
+            | Refusal::TooMuch(_)
             | Refusal::NotAllowed(_)
             | Refusal::NotApproved(_)
             | Refusal::NotServed(_)
@@ -160,6 +171,8 @@ impl Refusal {
         match self {
             Refusal::NotSignedIn(fault) => Some(fault.check()),
             Refusal::NotUnderstood(_)
+            | Refusal::NotFramed(_)
+            | Refusal::TooMuch(_)
             | Refusal::NotAllowed(_)
             | Refusal::NotApproved(_)
             | Refusal::NotServed(_)
@@ -181,6 +194,8 @@ impl Refusal {
             Refusal::NotAllowed(denial) => Some(json!({"causes": causes(&denial.causes)})),
             Refusal::NotApproved(question) => Some(json!({"causes": causes(&question.causes)})),
             Refusal::NotUnderstood(_)
+            | Refusal::NotFramed(_)
+            | Refusal::TooMuch(_)
             | Refusal::NotSignedIn(_)
             | Refusal::NotServed(_)
             | Refusal::NotRecorded(_)
@@ -196,10 +211,11 @@ impl Refusal {
     fn is_worth_a_retry(&self) -> bool {
         matches!(
             self,
-            Refusal::NotAllowed(Denial {
-                reason: DenialReason::LimitReached,
-                ..
-            })
+            Refusal::TooMuch(_)
+                | Refusal::NotAllowed(Denial {
+                    reason: DenialReason::LimitReached,
+                    ..
+                })
         )
     }
 

@@ -22,6 +22,7 @@ use mantlet_api::authentication::AuthenticationConfiguration;
 use mantlet_api::config::Configuration;
 use mantlet_core::identity::issuer::Issuer;
 use mantlet_core::law::{Epoch, Law};
+use mantlet_gateway::arrive::proxy::Trusted;
 use mantlet_kubeconfig::Source;
 use mantlet_store::{DatabaseUrl, JournalAt, Recordings};
 
@@ -61,6 +62,8 @@ pub struct Written {
 pub struct Listen {
     pub address: SocketAddr,
     pub tls: Tls,
+    /// Whose PROXY headers are believed, and asked for.
+    pub trusted: Trusted,
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use mantlet_core::identity::issuer::{self, Issuer};
 use mantlet_core::law::{self, Epoch, Law};
 use mantlet_core::record::RecordingPolicy;
 use mantlet_gateway::arrive::keys;
+use mantlet_gateway::arrive::proxy::Trusted;
 use mantlet_kubeconfig::Source;
 use mantlet_store::{DatabaseUrl, JournalAt, Recordings};
 
@@ -93,7 +94,37 @@ impl Resolver<'_> {
             Err(TlsFault::Certificate(why)) => return self.refused("listen.tls.certFile", why),
             Err(TlsFault::Key(why)) => return self.refused("listen.tls.keyFile", why),
         };
-        Some(Listen { address: address?, tls })
+        let trusted = self.trusted(written.proxy_protocol.as_ref())?;
+        Some(Listen {
+            address: address?,
+            tls,
+            trusted,
+        })
+    }
+
+    /// Whom the listener believes when it says for whom it comes.
+    fn trusted(&mut self, written: Option<&config::ProxyProtocol>) -> Option<Trusted> {
+        let Some(written) = written else { return Some(Trusted::default()) };
+        if written.trusted.is_empty() {
+            self.fault(
+                "listen.proxyProtocol.trusted",
+                "nobody is trusted",
+                "name the proxies, or leave `proxyProtocol` out: `proxyProtocol: { trusted: [10.0.0.0/24] }`",
+            );
+            return None;
+        }
+        let mut networks = Vec::new();
+        for (n, network) in written.trusted.iter().enumerate() {
+            match network.parse() {
+                Ok(network) => networks.push(network),
+                Err(why) => self.fault(
+                    &format!("listen.proxyProtocol.trusted[{n}]"),
+                    why,
+                    "write an address or a network: `10.0.0.7`, `10.0.0.0/24`, `2001:db8::/32`",
+                ),
+            }
+        }
+        (networks.len() == written.trusted.len()).then_some(Trusted(networks))
     }
 
     fn clusters(&mut self, written: &[config::Cluster]) -> Vec<Cluster> {
