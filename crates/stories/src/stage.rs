@@ -47,6 +47,8 @@ pub struct Plan {
     pub database: Option<String>,
     /// Of the gateway whose PostgreSQL it is.
     pub key_file: Option<PathBuf>,
+    /// Who must send a PROXY header; nobody if empty.
+    pub proxies: Vec<String>,
 }
 
 /// The group of people who hold the role operator.
@@ -87,6 +89,7 @@ impl Plan {
             cluster_issuer: None,
             database: None,
             key_file: None,
+            proxies: Vec::new(),
         }
     }
 }
@@ -127,6 +130,9 @@ impl Stage {
             push(&mut written["authorization"]["roles"], auditor);
             if !plan.recording.is_null() {
                 written["recording"] = plan.recording.clone();
+            }
+            if !plan.proxies.is_empty() {
+                written["listen"]["proxyProtocol"] = json!({"trusted": plan.proxies});
             }
             if let Some(place) = &plan.recordings {
                 written["storage"]["recordings"] = place.as_str().into();

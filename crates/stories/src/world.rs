@@ -56,7 +56,8 @@ impl World {
         Self::start_ready(&plan).await
     }
 
-    async fn start_ready(plan: &Plan) -> Self {
+    /// As planned; it knows its cluster and its issuers' keys are shown.
+    pub async fn start_ready(plan: &Plan) -> Self {
         let mut world = Self::start_as(plan, Sizes::default()).await;
         world.stage.show_keys();
         for cluster in &world.gateway.clusters {

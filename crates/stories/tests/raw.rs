@@ -1,5 +1,6 @@
 //! Requests as no honest client writes them: bytes on a TLS connection, and HTTP/2 without a library's manners where it has none.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,11 @@ impl Ask {
 }
 
 pub(crate) async fn connect(world: &World, protocol: &[u8]) -> TlsStream<TcpStream> {
+    connect_after(world, protocol, b"").await.unwrap()
+}
+
+/// The same with something said before TLS begins.
+pub(crate) async fn connect_after(world: &World, protocol: &[u8], before: &[u8]) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     for authority in CertificateDer::pem_file_iter(&world.authority).unwrap() {
         roots.add(authority.unwrap()).unwrap();
@@ -98,12 +104,10 @@ pub(crate) async fn connect(world: &World, protocol: &[u8]) -> TlsStream<TcpStre
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let stream = TcpStream::connect(world.address).await.unwrap();
+    let mut stream = TcpStream::connect(world.address).await?;
+    stream.write_all(before).await?;
     let name = ServerName::from(world.address.ip());
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// Sends `bytes` on an HTTP/1.1 connection of their own and reads the first answer, and, if asked, whether the connection ends with it.
@@ -112,7 +116,7 @@ pub(crate) async fn h1(world: &World, bytes: &[u8], closes: bool) -> Answer {
     exchange(stream, bytes, closes).await
 }
 
-async fn exchange(stream: TlsStream<TcpStream>, bytes: &[u8], closes: bool) -> Answer {
+pub(crate) async fn exchange(stream: TlsStream<TcpStream>, bytes: &[u8], closes: bool) -> Answer {
     let (mut read, mut write) = tokio::io::split(stream);
     let bytes = bytes.to_vec();
     let headless = bytes.starts_with(b"HEAD ");

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -29,6 +30,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::framing::{FAULTY, HEAD_BYTES};
 use super::guarded::{Found, Guarded, HEAD};
 use super::proxy::{self, Trusted};
+use super::resolve::wants_upgrade;
 use super::seats::{self, Seat, Seats};
 use super::socket::{STALL, Socket};
 use crate::pipeline::{Gateway, Reply};
@@ -191,7 +193,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(None) // `Guarded` has it, by the head instead of by the wait
         .max_buf_size(2 * HEAD_BYTES) // never the first to say that a head is too large
-        .pipeline_flush(true)
+        // No `pipeline_flush`: with bytes left in its buffer hyper then closes without the answer that it was to close behind.
         .serve_connection(TokioIo::new(guarded), service_fn(service));
     traffic.carry(connection, &gateway.tasks).await;
 }
@@ -233,6 +235,7 @@ impl Traffic {
                 return Box::pin(async move { Ok(reply) });
             }
             let head = request.method() == Method::HEAD;
+            let last = request.version() < Version::HTTP_2 && wants_upgrade(request.headers());
             let raw = RawRequest {
                 request,
                 peer,
@@ -245,6 +248,10 @@ impl Traffic {
                 // RFC 9110 9.3.2: no content in an answer to HEAD. On HTTP/2 hyper would send it, and the client would see a broken stream.
                 if head {
                     *reply.body_mut() = ReplyBody::whole(Bytes::new());
+                }
+                // None is accepted here. What follows was written for another protocol, or to look so (CVE-2018-1002105): nobody reads it.
+                if last {
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(reply)
             })

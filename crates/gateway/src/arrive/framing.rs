@@ -18,7 +18,7 @@ pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 /// Fields in a head; hyper's own default, and more than twice what client-go sends.
 pub(crate) const FIELDS: usize = 100;
 /// What may stand behind the last chunk. Nobody reads it.
-const TRAILER_BYTES: usize = 8 * 1024;
+const TRAILER_BYTES: usize = 4 * 1024;
 /// 16 hexadecimal digits and CRLF.
 const SIZE_BYTES: usize = 18;
 /// A method that no client can send: so the fault itself is handed on as a request, in its place in the row.

@@ -18,7 +18,10 @@ use super::framing::{FAULTY, Fault, Framer};
 
 /// As kube-apiserver's (apiserver `server/secure_serving.go`, `ReadHeaderTimeout`).
 pub(crate) const HEAD: Duration = Duration::from_secs(32);
-const PIECE: usize = 8 * 1024;
+const PIECE: usize = 16 * 1024;
+/// How long, and how much, is read behind an answer that closes: a socket that is closed on unread bytes is reset, and the answer lost with it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What was wrong, once something was: shared with whoever answers [`FAULTY`].
 pub(crate) type Found = Arc<OnceLock<Fault>>;
@@ -35,6 +38,8 @@ pub(crate) struct Guarded<S> {
     /// By when the head that has begun must be whole. At first: from the beginning of the connection.
     due: Option<Pin<Box<Sleep>>>,
     patience: Duration,
+    /// Once our side is closed: until when the other side is still read, and how much of it was.
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S> Guarded<S> {
@@ -47,6 +52,7 @@ impl<S> Guarded<S> {
             found: Found::default(),
             due: Some(Box::pin(sleep_until(Instant::now() + patience))),
             patience,
+            linger: None,
         }
     }
 
@@ -112,6 +118,11 @@ impl<S> Guarded<S> {
         }
     }
 
+    /// Whether the client has, as far as is known, nothing more to say.
+    fn at_rest(&self) -> bool {
+        self.found.get().is_none() && self.framer.in_head() && self.held.is_empty() && self.good.is_empty()
+    }
+
     /// What is good and was not taken yet.
     fn take(&mut self, out: &mut ReadBuf<'_>) {
         let count = self.good.len().min(out.remaining());
@@ -119,6 +130,24 @@ impl<S> Guarded<S> {
         self.good.advance(count);
         if self.good.is_empty() {
             self.good = BytesMut::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads what nobody wants, for a while.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((until, count)) = &mut self.linger else { return Poll::Ready(()) };
+        loop {
+            let mut room = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut piece) {
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() && *count < LINGER_BYTES => {
+                    *count += piece.filled().len();
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return until.as_mut().poll(cx),
+            }
         }
     }
 }
@@ -155,7 +184,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -177,7 +206,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if self.at_rest() {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some((Box::pin(sleep_until(Instant::now() + LINGER)), 0));
+        }
+        self.drain(cx).map(Ok)
     }
 }
 
@@ -253,6 +289,26 @@ mod tests {
         let (_client, server) = duplex(1024);
         let error = Guarded::new(server, SHORT).read(&mut first).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_stands_behind_an_answer_that_closes_is_read_away() {
+        let (mut client, server) = duplex(64);
+        let mut guarded = Guarded::new(server, HEAD);
+        let sending = async {
+            client.write_all(&[b"GET / HTTP/9.9\r\n".repeat(1000), b"\r\n".to_vec()].concat()).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let serving = async {
+            let mut some = [0; 1];
+            guarded.read_exact(&mut some).await.unwrap();
+            guarded.write_all(b"no").await.unwrap();
+            guarded.shutdown().await.unwrap();
+        };
+        assert_eq!(tokio::join!(sending, serving).0, "no");
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ fn refuse_absolute_form(parts: &http::request::Parts) -> Result<(), Refusal> {
 }
 
 // apiserver httpstream.IsUpgradeRequest looks for "upgrade" anywhere in Connection; whoever could be taken for an upgrade is one here.
-fn wants_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
         || headers
             .get_all(CONNECTION)
