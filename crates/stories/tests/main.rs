@@ -11,6 +11,7 @@
 
 mod agents;
 mod around;
+mod bombs;
 mod bounded;
 mod bypass;
 mod canary;
@@ -22,6 +23,7 @@ mod ground;
 mod identity;
 mod join;
 mod lost;
+mod patience;
 mod postgres;
 mod proxies;
 mod raw;

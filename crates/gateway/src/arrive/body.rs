@@ -71,3 +71,66 @@ fn broken(error: &hyper::Error) -> Refusal {
     }
     Refusal::NotFramed(Fault::BrokenOff)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{StreamBody, combinators::BoxBody};
+
+    use super::*;
+    use crate::arrive::limits::Limits;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn of(pieces: Vec<Bytes>) -> BoxBody<Bytes, hyper::Error> {
+        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
+        BoxBody::new(StreamBody::new(stream::iter(frames)))
+    }
+
+    async fn read_for(who: &str, limits: &Limits, body: BoxBody<Bytes, hyper::Error>) -> Result<Option<Bytes>, Refusal> {
+        read(body, &mut limits.room(who.to_owned()), SHORT).await
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_whole_or_not_at_all() {
+        let limits = Limits::default();
+        let pieces = vec![Bytes::from("{\"a\":"), Bytes::from("1}")];
+        let read = read_for("ana", &limits, of(pieces)).await.unwrap();
+        assert_eq!(read.unwrap(), "{\"a\":1}");
+        assert!(read_for("ana", &limits, of(vec![Bytes::new()])).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_a_408() {
+        let endless = stream::pending::<Result<Frame<Bytes>, hyper::Error>>();
+        let refused = read_for("ana", &Limits::default(), BoxBody::new(StreamBody::new(endless))).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Refusal::NotFramed(Fault::SlowBody)), "{refused:?}");
+        assert_eq!(refused.code().0, 408);
+    }
+
+    #[tokio::test]
+    async fn three_mebibytes_are_read_and_one_byte_more_is_not() {
+        let (limits, most) = (Limits::default(), Bytes::from(vec![b' '; BODY_BYTES]));
+        assert!(read_for("ana", &limits, of(vec![most.clone()])).await.is_ok());
+        let refused = read_for("ana", &limits, of(vec![most, Bytes::from_static(b" ")])).await;
+        assert_eq!(refused.unwrap_err().code().0, 413);
+    }
+
+    #[tokio::test]
+    async fn who_has_no_room_left_is_told_to_come_again_and_others_have_theirs() {
+        let (limits, most) = (Limits::default(), Bytes::from(vec![b' '; BODY_BYTES]));
+        let mut rooms: Vec<_> = (0..4).map(|_| limits.room("mallory".into())).collect();
+        for room in &mut rooms {
+            read(of(vec![most.clone()]), room, SHORT).await.unwrap();
+        }
+        let refused = read_for("mallory", &limits, of(vec![most.clone()])).await.unwrap_err();
+        let reply = refused.into_reply(None);
+        assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &http::HeaderValue::from_static("1")));
+        assert!(read_for("ana", &limits, of(vec![most.clone()])).await.is_ok());
+        drop(rooms);
+        assert!(read_for("mallory", &limits, of(vec![most])).await.is_ok());
+    }
+}
