@@ -138,7 +138,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_place() {
     );
     let expected = [
         "mantlet.yaml:1:1: missing field `policies`\nhint: add `policies: …`",
-        "mantlet.yaml:3:11: unknown field `adress`, expected one of `address`, `tls`\nhint: write `address`",
+        "mantlet.yaml:3:11: unknown field `adress`, expected one of `address`, `tls`, `proxyProtocol`\nhint: write `address`",
         "mantlet.yaml:7:12: expected `true` or `false`, found the text `yes`",
         "mantlet.yaml:11:49: unknown `humans`, expected one of `agents`, `people`",
         "mantlet.yaml:15:1: unknown field `console`, expected one of `apiVersion`, `kind`, `listen`, `clusters`, \
@@ -548,4 +548,30 @@ fn an_audit_policy_is_read_as_the_api_server_reads_it() {
     begins("audit.yaml:6:21: `healthz` does not begin with `/`\nhint: ");
     begins("audit.yaml:6:3: a rule is about resources or about non-resource URLs");
     assert_eq!(faults.len(), 3, "{faults:#?}");
+}
+
+#[test]
+fn proxies_are_networks_and_nothing_that_could_mean_two() {
+    let folder = Folder::new("proxies");
+    let with = |written: &str| MANTLET.replace("listen: {", &format!("listen: {{ proxyProtocol: {written},"));
+    folder.write("mantlet.yaml", &with("{ trusted: [10.0.0.0/24, 192.0.2.7, \"2001:db8::/32\"] }"));
+    let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
+    assert_eq!(config.listen.trusted.0.len(), 3);
+    folder.write("mantlet.yaml", &with("{ trusted: [10.0.0.1/24, balancer, 10.0.0.0/33] }"));
+    let hint = "hint: write an address or a network: `10.0.0.7`, `10.0.0.0/24`, `2001:db8::/32`";
+    assert_eq!(
+        folder.faults(),
+        [
+            format!("mantlet.yaml:3:38: `10.0.0.1/24` has bits behind its network: is it `10.0.0.0/24`?\n{hint}"),
+            format!("mantlet.yaml:3:51: `balancer` is not a network\n{hint}"),
+            format!("mantlet.yaml:3:61: `10.0.0.0/33` is not a network\n{hint}"),
+        ]
+    );
+    folder.write("mantlet.yaml", &with("{ trusted: [] }"));
+    assert_eq!(
+        folder.faults(),
+        [
+            "mantlet.yaml:3:28: nobody is trusted\nhint: name the proxies, or leave `proxyProtocol` out: `proxyProtocol: { trusted: [10.0.0.0/24] }`"
+        ]
+    );
 }
