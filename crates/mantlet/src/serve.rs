@@ -17,11 +17,13 @@ use mantlet_gateway::arrive::certificates::Certificates;
 use mantlet_gateway::arrive::limit::Limiter;
 use mantlet_gateway::export::{self, Export, JsonLines, Sink, Webhook};
 use mantlet_gateway::arrive::limits::Limits;
+use mantlet_gateway::arrive::seats;
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
 use mantlet_gateway::{Cluster, Gateway, telemetry};
 use mantlet_store::{JournalAt, MissingKey, Sizes, Store, StoreConfig};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
@@ -91,6 +93,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
     let door = Door {
         tls: accept::tls(certificates.clone()).context("cannot set up TLS")?,
         trusted: config.listen.trusted,
+        connections: seats::connections(files()),
     };
     let gateway = Arc::new(Gateway {
         exports: exports.iter().map(|exporting| exporting.export.clone()).collect(),
@@ -254,6 +257,20 @@ async fn identify(cluster: &Cluster) -> Result<()> {
             "cluster `{}`: {why}\nhint: if it was replaced on purpose, set its `uid` in the configuration",
             cluster.name()
         ),
+    }
+}
+
+/// How many files this process may have open, once it may have as many as the system lets it: the usual 1,024 are for programs that use select(2).
+fn files() -> u64 {
+    let mut limits = getrlimit(Resource::Nofile);
+    let least = limits.current.unwrap_or(u64::MAX);
+    limits.current = limits.maximum;
+    match setrlimit(Resource::Nofile, limits) {
+        Ok(()) => getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, files = least, "the limit of open files cannot be raised");
+            least
+        }
     }
 }
 

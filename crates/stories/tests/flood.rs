@@ -6,12 +6,47 @@ use std::time::{Duration, Instant};
 
 use mantlet_core::identity::Population;
 use mantlet_stories::stage::Plan;
-use mantlet_stories::{Room, Served, Wire, need_bed};
+use mantlet_stories::{Room, Served, Wire, World, need_bed};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+
+use crate::raw::{self, Ask};
 
 const MIB: u64 = 1 << 20;
 const SENDERS: usize = 24;
 const KNOCKERS: usize = 8;
+
+/// One source takes every connection that it gets and says nothing on it; from another address somebody works on.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_cannot_take_all_connections() {
+    let bed = need_bed!();
+    let world = World::start(bed, "seats", "").await;
+    let token = world.token(Population::People, "sitter", &[]);
+    let early = Wire::dial(world.address, &world.authority, &token).await;
+    let full = "mantlet_connections_turned_away_total{reason=\"source\"}";
+    let mut taken = Vec::new();
+    loop {
+        for _ in 0..100 {
+            taken.push(TcpStream::connect(world.address).await.unwrap());
+        }
+        let page = mantlet_stories::served::page(world.telemetry, "/metrics").await.unwrap();
+        if page.contains(full) {
+            break;
+        }
+        assert!(taken.len() < 5_000, "there is no end to connections of one source");
+    }
+    println!("{} connections of one source", taken.len());
+    // Who was there stays; who comes from elsewhere comes in.
+    assert_eq!(early.get("/version").await.unwrap().code, 200);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(world.address).await.unwrap();
+    let stream = raw::over(&world, b"http/1.1", stream).await.unwrap();
+    let bytes = Ask::new("GET", "/version", &token).bytes();
+    assert_eq!(raw::exchange(stream, &bytes, false).await.code, 200);
+    drop((taken, early));
+    world.end().await;
+}
 
 /// Its scope is a namespace that does not exist: whatever it writes is denied.
 const AGENT: &str = r#"

@@ -93,6 +93,13 @@ pub(crate) async fn connect(world: &World, protocol: &[u8]) -> TlsStream<TcpStre
 
 /// The same with something said before TLS begins.
 pub(crate) async fn connect_after(world: &World, protocol: &[u8], before: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+    let mut stream = TcpStream::connect(world.address).await?;
+    stream.write_all(before).await?;
+    over(world, protocol, stream).await
+}
+
+/// TLS over a connection that is there.
+pub(crate) async fn over(world: &World, protocol: &[u8], stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     for authority in CertificateDer::pem_file_iter(&world.authority).unwrap() {
         roots.add(authority.unwrap()).unwrap();
@@ -104,8 +111,6 @@ pub(crate) async fn connect_after(world: &World, protocol: &[u8], before: &[u8])
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let mut stream = TcpStream::connect(world.address).await?;
-    stream.write_all(before).await?;
     let name = ServerName::from(world.address.ip());
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

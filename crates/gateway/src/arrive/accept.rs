@@ -48,7 +48,7 @@ const IDLE_BYTES: u64 = 1024;
 const FLUSH: Duration = Duration::from_millis(1500);
 /// kube-apiserver allows 100 today and allowed 250 when client-go was made (kubernetes#60042).
 const STREAMS: u32 = 250;
-/// What a client may send of one body, and of all on a connection, before somebody reads: paid for each of [`seats::ALL`].
+/// What a client may send of one body, and of all on a connection, before somebody reads: paid for each of [`seats::MOST`].
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// Rapid reset (CVE-2023-44487): streams that the client reset before they were looked at. h2 itself allows 20.
@@ -74,12 +74,15 @@ pub struct Door {
     pub tls: TlsAcceptor,
     /// Who must say for whom it comes.
     pub trusted: Trusted,
+    /// How many connections there may be; of one source a fifth of it.
+    pub connections: usize,
 }
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
             .field("trusted", &self.trusted)
+            .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
 }
@@ -97,7 +100,7 @@ pub fn tls(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, rus
 
 /// Accepts until the process drains; every connection then ends what it has begun.
 pub async fn listen(listener: TcpListener, door: Door, gateway: Arc<Gateway>) {
-    let seats = Seats::new(seats::ALL, seats::PER_SOURCE);
+    let seats = Seats::new(door.connections, door.connections / seats::SHARES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

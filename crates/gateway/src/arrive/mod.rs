@@ -8,7 +8,7 @@ pub mod framing;
 pub(crate) mod guarded;
 pub mod limits;
 pub mod proxy;
-pub(crate) mod seats;
+pub mod seats;
 pub(crate) mod socket;
 pub mod authenticate;
 pub mod keys;

@@ -10,9 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// 10,000 connections, each with an idle watch, were measured below 2 GB.
-pub(crate) const ALL: usize = 10_000;
-/// Many may come through one NAT address: generous, and a fifth of all.
-pub(crate) const PER_SOURCE: usize = 2_000;
+pub const MOST: usize = 10_000;
+/// A source has one of so many shares: many clients may come through one NAT address, and others still find room.
+pub(crate) const SHARES: usize = 5;
+/// Files for the journal, the index, clusters and issuers.
+const OTHERS: usize = 256;
+
+/// How many connections a process may hold that may have `files` open: one that runs out of them serves nobody, and could not write its journal.
+pub fn connections(files: u64) -> usize {
+    usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHERS).clamp(SHARES, MOST)
+}
 
 /// The places of one listener.
 #[derive(Debug, Clone)]
@@ -128,6 +135,13 @@ mod tests {
         assert!(seats.share(at("10.0.0.1")).is_some());
         drop(other);
         assert_eq!(seats.sources.now().len(), 1, "a source without connections is kept");
+    }
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        assert_eq!(connections(1024), 768);
+        assert_eq!(connections(65_536), MOST);
+        assert_eq!(connections(64), SHARES, "at least one for each share");
     }
 
     #[test]
