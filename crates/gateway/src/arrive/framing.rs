@@ -387,6 +387,38 @@ fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(fits)
 }
 
+/// Method, target and body of each request of a row, as this reader frames them; None if there is a fault.
+#[cfg(test)]
+pub(super) fn told_apart(bytes: &[u8]) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+    let (mut framer, mut rest, mut row) = (Framer::new(), bytes, Vec::new());
+    loop {
+        let place = framer.place;
+        let count = match framer.step(rest) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(_) => return None,
+        };
+        match (place, row.last_mut()) {
+            (Place::Head, _) => {
+                let head = String::from_utf8_lossy(&rest[..count]).into_owned();
+                let (line, _) = head.split_once(" HTTP/")?;
+                row.push((line.to_owned(), Some(Vec::new())));
+            }
+            (Place::Sized(_) | Place::ChunkData(_), Some((_, Some(body)))) => body.extend_from_slice(&rest[..count]),
+            _ => {}
+        }
+        rest = &rest[count..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    // The row ends before its end: the last body broke off.
+    if let (false, Some(last)) = (framer.in_head(), row.last_mut()) {
+        last.1 = None;
+    }
+    Some(row)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {

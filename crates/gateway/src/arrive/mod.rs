@@ -5,6 +5,9 @@ pub(crate) mod authority;
 pub(crate) mod body;
 pub mod certificates;
 pub mod framing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+mod framing_agrees;
 pub(crate) mod guarded;
 pub mod limits;
 pub mod proxy;
