@@ -140,7 +140,11 @@ impl Gateway {
         self.enter(&caller, cluster.name(), entry)
             .map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         let masker = self.masker(&known.uid)?;
-        let mut room = self.limits.room(format!("{} {}", caller.verified().issuer(), caller.verified().username()));
+        let mut room = self.limits.room(format!(
+            "{} {}",
+            caller.verified().issuer(),
+            caller.verified().username()
+        ));
         let action = Arc::new(resolve::resolve(&mut ask, &mut room).await?);
         entry.asks_for(&action);
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;

@@ -78,9 +78,14 @@ fn answer(request: &Request<Incoming>, sent: &Arc<AtomicU64>) -> Response<Endles
         sent: sent.clone(),
         ends: false,
     };
-    let whole = |text: &'static str| Endless { ends: true, ..endless(text) };
+    let whole = |text: &'static str| Endless {
+        ends: true,
+        ..endless(text)
+    };
     let json = |code, encoding: &str, body| {
-        let response = Response::builder().status(code).header("content-type", "application/json");
+        let response = Response::builder()
+            .status(code)
+            .header("content-type", "application/json");
         match encoding {
             "" => response.body(body),
             encoding => response.header("content-encoding", encoding).body(body),
@@ -89,13 +94,21 @@ fn answer(request: &Request<Incoming>, sent: &Arc<AtomicU64>) -> Response<Endles
     };
     let ok = StatusCode::OK;
     match request.uri().path() {
-        "/api/v1/namespaces/kube-system" => json(ok, "", whole(r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-system","uid":"impostor"}}"#)),
+        "/api/v1/namespaces/kube-system" => json(
+            ok,
+            "",
+            whole(r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-system","uid":"impostor"}}"#),
+        ),
         "/version" => json(ok, "", whole(r#"{"major":"1"}"#)),
         "/apis" => json(ok, "", endless("{")),
         "/api/v1/namespaces/a/configmaps" => json(ok, "gzip", endless("\u{1f}")),
         "/api/v1/namespaces/a/pods" => json(ok, "identity, br", endless("{")),
         "/api/v1/namespaces/a/services" => json(ok, "x-gzip", whole("{}")),
-        "/api/v1/namespaces/a/secrets" => json(StatusCode::UNPROCESSABLE_ENTITY, "", endless(r#"{"kind":"Status","message":""#)),
+        "/api/v1/namespaces/a/secrets" => json(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "",
+            endless(r#"{"kind":"Status","message":""#),
+        ),
         "/api/v1/namespaces/a/endpoints" => json(ok, "", endless(r#"{"kind":"EndpointsList","items":["#)),
         _ => json(StatusCode::NOT_FOUND, "", whole("{}")),
     }
@@ -106,7 +119,9 @@ async fn answers_that_are_packed_or_do_not_end_are_not_gathered() {
     let bed = need_bed!();
     let dir = std::env::temp_dir().join(format!("mantlet-impostor-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     let certificates = Certificates::open(&dir, Timestamp::from_micros(now.as_micros() as i64)).unwrap();
     let (address, sent) = impostor(&certificates).await;
     let kubeconfig = serde_json::json!({
@@ -122,7 +137,11 @@ async fn answers_that_are_packed_or_do_not_end_are_not_gathered() {
     let world = World::start_ready(&plan).await;
     let token = world.token(Population::People, "reader", &[]);
     let wire = Wire::dial(world.address, &world.authority, &token).await;
-    assert_eq!(wire.get("/version").await.unwrap().code, 200, "the impostor is believed");
+    assert_eq!(
+        wire.get("/version").await.unwrap().code,
+        200,
+        "the impostor is believed"
+    );
 
     for (path, most) in [
         ("/api/v1/namespaces/a/configmaps", MIB),
@@ -140,7 +159,10 @@ async fn answers_that_are_packed_or_do_not_end_are_not_gathered() {
     }
     // What is streamed is not gathered either: it goes on as fast as the client reads, and this one does not.
     let before = sent.load(Ordering::Relaxed);
-    let unread = wire.send("GET", "/api/v1/namespaces/a/endpoints", "", "").await.expect("a head");
+    let unread = wire
+        .send("GET", "/api/v1/namespaces/a/endpoints", "", "")
+        .await
+        .expect("a head");
     assert_eq!(unread.status(), 200);
     assert_eq!(wire.get("/version").await.unwrap().code, 200);
     let taken = sent.load(Ordering::Relaxed) - before;

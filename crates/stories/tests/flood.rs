@@ -29,7 +29,9 @@ async fn one_source_cannot_take_all_connections() {
         for _ in 0..100 {
             taken.push(TcpStream::connect(world.address).await.unwrap());
         }
-        let page = mantlet_stories::served::page(world.telemetry, "/metrics").await.unwrap();
+        let page = mantlet_stories::served::page(world.telemetry, "/metrics")
+            .await
+            .unwrap();
         if page.contains(full) {
             break;
         }
@@ -94,7 +96,11 @@ async fn a_flood_of_denied_bodies_and_of_401_takes_nothing_from_others() {
         floods.spawn(async move {
             let mut codes = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                codes.push(wire.get("/api/v1/secrets").await.map_or(0, |answer| answer.code.as_u16()));
+                codes.push(
+                    wire.get("/api/v1/secrets")
+                        .await
+                        .map_or(0, |answer| answer.code.as_u16()),
+                );
             }
             codes
         });
@@ -111,7 +117,10 @@ async fn a_flood_of_denied_bodies_and_of_401_takes_nothing_from_others() {
             _ => wire.get(&room.path("configmaps")).await,
         };
         let code = answer.expect("an answer").code.as_u16();
-        assert!(matches!(code, 200 | 201), "somebody else's request {n} was answered {code}");
+        assert!(
+            matches!(code, 200 | 201),
+            "somebody else's request {n} was answered {code}"
+        );
         slowest = slowest.max(asked.elapsed());
     }
     let took = begin.elapsed();

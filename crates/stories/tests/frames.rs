@@ -159,68 +159,215 @@ async fn frames_that_no_client_writes_end_where_they_arrive() {
     let ground = Ground::start(bed, "frames", "").await;
     let path = ground.fill("/api/v1/namespaces/$IN/configmaps");
     let token = ground.agent_token();
-    let head = Head { token: &token, path: &path };
-    let pseudo = |path: &'static str| [(":method", "GET"), (":scheme", "https"), (":authority", "g"), (":path", path)];
+    let head = Head {
+        token: &token,
+        path: &path,
+    };
+    let pseudo = |path: &'static str| {
+        [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "g"),
+            (":path", path),
+        ]
+    };
     let over = vec![b' '; 16_000];
     let refused = [End::Reset, End::Gone];
     let stream = [End::Reset, End::Gone, End::Answer(400)];
     for (trick, bytes, expected) in [
-        ("a body shorter than it said", head.post(&[("content-length", "5")], &[data(END_STREAM, b"{}")]), &stream[..]),
-        ("a body longer than it said", head.post(&[("content-length", "1")], &[data(END_STREAM, b"{}")]), &stream),
-        ("a length without a body", head.get(&[("content-length", "5")]), &refused),
-        ("two lengths", head.post(&[("content-length", "2"), ("content-length", "3")], &[data(END_STREAM, b"{}")]), &stream),
-        ("a length that is no number", head.post(&[("content-length", "+2")], &[data(END_STREAM, b"{}")]), &refused),
+        (
+            "a body shorter than it said",
+            head.post(&[("content-length", "5")], &[data(END_STREAM, b"{}")]),
+            &stream[..],
+        ),
+        (
+            "a body longer than it said",
+            head.post(&[("content-length", "1")], &[data(END_STREAM, b"{}")]),
+            &stream,
+        ),
+        (
+            "a length without a body",
+            head.get(&[("content-length", "5")]),
+            &refused,
+        ),
+        (
+            "two lengths",
+            head.post(
+                &[("content-length", "2"), ("content-length", "3")],
+                &[data(END_STREAM, b"{}")],
+            ),
+            &stream,
+        ),
+        (
+            "a length that is no number",
+            head.post(&[("content-length", "+2")], &[data(END_STREAM, b"{}")]),
+            &refused,
+        ),
         ("Connection", head.get(&[("connection", "close")]), &refused),
-        ("Transfer-Encoding", head.get(&[("transfer-encoding", "chunked")]), &refused),
+        (
+            "Transfer-Encoding",
+            head.get(&[("transfer-encoding", "chunked")]),
+            &refused,
+        ),
         ("Upgrade: h2c", head.get(&[("upgrade", "h2c")]), &refused),
         ("Keep-Alive", head.get(&[("keep-alive", "1")]), &refused),
         ("Proxy-Connection", head.get(&[("proxy-connection", "x")]), &refused),
         ("TE other than trailers", head.get(&[("te", "gzip")]), &refused),
         ("an upper-case name", head.get(&[("X-Upper", "1")]), &refused),
         ("an empty name", head.get(&[("", "1")]), &refused),
-        ("a name with a line end", head.get(&[("x\r\nimpersonate-user", "root")]), &refused),
-        ("a value with a line end", head.get(&[("x-a", "b\r\nimpersonate-user: root")]), &refused),
+        (
+            "a name with a line end",
+            head.get(&[("x\r\nimpersonate-user", "root")]),
+            &refused,
+        ),
+        (
+            "a value with a line end",
+            head.get(&[("x-a", "b\r\nimpersonate-user: root")]),
+            &refused,
+        ),
         ("a value with NUL", head.get(&[("x-a", "b\0c")]), &refused),
-        ("a path with a space", head.as_is(&pseudo("/api/v1/namespaces x")), &refused),
-        ("a path with a control character", head.as_is(&pseudo("/api/v1\x01")), &refused),
+        (
+            "a path with a space",
+            head.as_is(&pseudo("/api/v1/namespaces x")),
+            &refused,
+        ),
+        (
+            "a path with a control character",
+            head.as_is(&pseudo("/api/v1\x01")),
+            &refused,
+        ),
         ("a path that is none", head.as_is(&pseudo("api/v1")), &stream),
         ("an empty path", head.as_is(&pseudo("")), &refused),
         ("an asterisk", head.as_is(&pseudo("*")), &stream),
-        ("no path", head.as_is(&[(":method", "GET"), (":scheme", "https"), (":authority", "g")]), &refused),
-        ("no method", head.as_is(&[(":scheme", "https"), (":authority", "g"), (":path", "/version")]), &refused),
-        ("no scheme", head.as_is(&[(":method", "GET"), (":authority", "g"), (":path", "/version")]), &refused),
-        ("two paths", head.as_is(&[pseudo("/version").as_slice(), &[(":path", "/api")]].concat()), &refused),
-        ("a pseudo-header that is none", head.as_is(&[pseudo("/version").as_slice(), &[(":user", "root")]].concat()), &refused),
-        ("a pseudo-header behind a header", head.as_is(&[&[("x-a", "b")][..], &pseudo("/version")].concat()), &refused),
-        ("a status in a request", head.as_is(&[pseudo("/version").as_slice(), &[(":status", "200")]].concat()), &refused),
-        ("no host", head.as_is(&[(":method", "GET"), (":scheme", "https"), (":path", "/version")]), &[End::Answer(400)]),
+        (
+            "no path",
+            head.as_is(&[(":method", "GET"), (":scheme", "https"), (":authority", "g")]),
+            &refused,
+        ),
+        (
+            "no method",
+            head.as_is(&[(":scheme", "https"), (":authority", "g"), (":path", "/version")]),
+            &refused,
+        ),
+        (
+            "no scheme",
+            head.as_is(&[(":method", "GET"), (":authority", "g"), (":path", "/version")]),
+            &refused,
+        ),
+        (
+            "two paths",
+            head.as_is(&[pseudo("/version").as_slice(), &[(":path", "/api")]].concat()),
+            &refused,
+        ),
+        (
+            "a pseudo-header that is none",
+            head.as_is(&[pseudo("/version").as_slice(), &[(":user", "root")]].concat()),
+            &refused,
+        ),
+        (
+            "a pseudo-header behind a header",
+            head.as_is(&[&[("x-a", "b")][..], &pseudo("/version")].concat()),
+            &refused,
+        ),
+        (
+            "a status in a request",
+            head.as_is(&[pseudo("/version").as_slice(), &[(":status", "200")]].concat()),
+            &refused,
+        ),
+        (
+            "no host",
+            head.as_is(&[(":method", "GET"), (":scheme", "https"), (":path", "/version")]),
+            &[End::Answer(400)],
+        ),
         ("two hosts", head.get(&[("host", "other")]), &[End::Answer(400)]),
-        ("a user in the authority", head.as_is(&[(":method", "GET"), (":scheme", "https"), (":authority", "root@g"), (":path", "/version")]), &stream),
-        ("extended CONNECT", head.as_is(&[pseudo("/version").as_slice(), &[(":protocol", "websocket")]].concat()), &refused),
-        ("CONNECT", head.as_is(&[(":method", "CONNECT"), (":authority", "10.0.0.1:443")]), &[End::Reset, End::Gone, End::Answer(405), End::Answer(400)]),
+        (
+            "a user in the authority",
+            head.as_is(&[
+                (":method", "GET"),
+                (":scheme", "https"),
+                (":authority", "root@g"),
+                (":path", "/version"),
+            ]),
+            &stream,
+        ),
+        (
+            "extended CONNECT",
+            head.as_is(&[pseudo("/version").as_slice(), &[(":protocol", "websocket")]].concat()),
+            &refused,
+        ),
+        (
+            "CONNECT",
+            head.as_is(&[(":method", "CONNECT"), (":authority", "10.0.0.1:443")]),
+            &[End::Reset, End::Gone, End::Answer(405), End::Answer(400)],
+        ),
         ("DATA before HEADERS", data(END_STREAM, b"{}"), &refused),
-        ("a stream of ours", frame(HEADERS, END_STREAM | END_HEADERS, 2, &head.block("GET", &[])), &refused),
-        ("a frame larger than was agreed", frame(DATA, 0, 1, &vec![0; 17_000]), &refused),
-        ("a head in pieces with another frame between", [frame(HEADERS, 0, 1, &head.block("GET", &[])), frame(PING, 0, 0, &[0; 8])].concat(), &refused),
-        ("CONTINUATION out of the blue", frame(CONTINUATION, END_HEADERS, 1, &block(&[("x-a", "b")])), &refused),
-        ("a window that overflows", [frame(HEADERS, END_HEADERS, 1, &head.block("POST", &[])), frame(WINDOW_UPDATE, 0, 1, &0x7fff_ffff_u32.to_be_bytes())].concat(), &refused),
-        ("more than the window", head.post(&[], &vec![data(0, &over); 60]), &[End::Reset, End::Gone, End::Answer(413), End::Answer(403)]),
-        ("headers beyond 64 KiB", [
-            frame(HEADERS, END_STREAM, 1, &head.block("GET", &[])),
-            vec![frame(CONTINUATION, 0, 1, &literal("x-a", &"a".repeat(16_000))); 5].concat(),
-            frame(CONTINUATION, END_HEADERS, 1, &literal("x-b", "b")),
-        ].concat(), &[End::Reset, End::Gone, End::Answer(200)]),
+        (
+            "a stream of ours",
+            frame(HEADERS, END_STREAM | END_HEADERS, 2, &head.block("GET", &[])),
+            &refused,
+        ),
+        (
+            "a frame larger than was agreed",
+            frame(DATA, 0, 1, &vec![0; 17_000]),
+            &refused,
+        ),
+        (
+            "a head in pieces with another frame between",
+            [
+                frame(HEADERS, 0, 1, &head.block("GET", &[])),
+                frame(PING, 0, 0, &[0; 8]),
+            ]
+            .concat(),
+            &refused,
+        ),
+        (
+            "CONTINUATION out of the blue",
+            frame(CONTINUATION, END_HEADERS, 1, &block(&[("x-a", "b")])),
+            &refused,
+        ),
+        (
+            "a window that overflows",
+            [
+                frame(HEADERS, END_HEADERS, 1, &head.block("POST", &[])),
+                frame(WINDOW_UPDATE, 0, 1, &0x7fff_ffff_u32.to_be_bytes()),
+            ]
+            .concat(),
+            &refused,
+        ),
+        (
+            "more than the window",
+            head.post(&[], &vec![data(0, &over); 60]),
+            &[End::Reset, End::Gone, End::Answer(413), End::Answer(403)],
+        ),
+        (
+            "headers beyond 64 KiB",
+            [
+                frame(HEADERS, END_STREAM, 1, &head.block("GET", &[])),
+                vec![frame(CONTINUATION, 0, 1, &literal("x-a", &"a".repeat(16_000))); 5].concat(),
+                frame(CONTINUATION, END_HEADERS, 1, &literal("x-b", "b")),
+            ]
+            .concat(),
+            &[End::Reset, End::Gone, End::Answer(200)],
+        ),
     ] {
         let end = send(&ground, &bytes).await;
         assert!(expected.contains(&end), "{trick}: {end:?}");
     }
     // Trailers are dropped, also those that would be another head: what was judged is what stands in the first.
-    let trailers = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&[(":path", "/version"), ("impersonate-user", "root")]));
+    let trailers = frame(
+        HEADERS,
+        END_STREAM | END_HEADERS,
+        1,
+        &block(&[(":path", "/version"), ("impersonate-user", "root")]),
+    );
     let body = br#"{"metadata":{"name":"trailed"}}"#;
     let trailed = head.post(&[("content-type", "application/json")], &[data(0, body), trailers]);
     assert_eq!(send(&ground, &trailed).await, End::Answer(200));
     // The control: the same client is served where it keeps to the rules, and logged.
-    assert_eq!(send(&ground, &head.get(&[("host", "GATEWAY:443")])).await, End::Answer(200));
+    assert_eq!(
+        send(&ground, &head.get(&[("host", "GATEWAY:443")])).await,
+        End::Answer(200)
+    );
     if let Some(reached) = ground.reached().await {
         let mut asked: Vec<_> = reached.values().map(|l| format!("{} {}", l.verb, l.uri)).collect();
         asked.sort();
@@ -235,7 +382,10 @@ async fn a_flood_of_frames_ends_its_own_connection_alone() {
     let bed = need_bed!();
     let ground = Ground::start(bed, "floods", "").await;
     let other = raw::h2(&ground.world).await;
-    let head = Head { token: "x", path: "/version" };
+    let head = Head {
+        token: "x",
+        path: "/version",
+    };
     let numbered = |n: u32| 2 * n + 1;
     let rapid = (0..2_000)
         .flat_map(|n| {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mantlet_stories::need_bed;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::ground::Ground;
 use crate::raw::{self, Ask};
@@ -18,6 +18,20 @@ async fn end(mut read: impl tokio::io::AsyncRead + Unpin) -> (u64, String) {
     let ended = tokio::time::timeout(MOST, read.read_to_end(&mut all)).await;
     assert!(ended.is_ok(), "it was never ended");
     (begin.elapsed().as_secs(), String::from_utf8_lossy(&all).into_owned())
+}
+
+/// Asks again and again and takes no answer, until nobody reads on; how long that took.
+async fn deaf(ground: &Ground, ask: &str) -> u64 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(ground.world.address).await.unwrap();
+    let mut stream = raw::over(&ground.world, b"http/1.1", stream).await.unwrap();
+    let begin = Instant::now();
+    let ended = tokio::time::timeout(MOST, async {
+        while stream.write_all(ask.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {}
+    });
+    assert!(ended.await.is_ok(), "who takes no answer is served for ever");
+    begin.elapsed().as_secs()
 }
 
 /// Says a byte every second, for as long as somebody takes it.
@@ -41,14 +55,21 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
     let (silent, _silent) = h1().await;
     let (slow_head, slow_head_writes) = h1().await;
     let (slow_body, mut slow_body_writes) = h1().await;
-    let head = format!("POST {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nContent-Length: 2000\r\n\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\nContent-Length: 2000\r\n\r\n");
     slow_body_writes.write_all(head.as_bytes()).await.unwrap();
     let (idle, mut idle_writes) = h1().await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {token}\r\n\r\n");
     idle_writes.write_all(get("/version").as_bytes()).await.unwrap();
     let (half, _half) = tokio::io::split(raw::connect(&ground.world, b"h2").await); // and no preface
     let mut idle_h2 = raw::h2(&ground.world).await;
-    assert_eq!(raw::ask_h2(&mut idle_h2, &Ask::new("GET", "/version", &token)).await.unwrap().code, 200);
+    assert_eq!(
+        raw::ask_h2(&mut idle_h2, &Ask::new("GET", "/version", &token))
+            .await
+            .unwrap()
+            .code,
+        200
+    );
     let (mut watch, mut watch_writes) = h1().await;
     let none = get(&format!("{path}?watch=true&fieldSelector=metadata.name%3Dbell"));
     watch_writes.write_all(none.as_bytes()).await.unwrap();
@@ -65,35 +86,57 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
         .await;
         begin.elapsed().as_secs()
     };
-    let (no_tls, silent, slow_head, slow_body, idle, half, idle_h2) = tokio::join!(
+    let asks = get(&path);
+    let (no_tls, silent, slow_head, slow_body, idle, half, idle_h2, deaf) = tokio::join!(
         end(no_tls),
         end(silent),
         end(slow_head),
         end(slow_body),
         end(idle),
         end(half),
-        until_closed
+        until_closed,
+        deaf(&ground, &asks)
     );
     trickles.iter().for_each(tokio::task::JoinHandle::abort);
     println!(
-        "no TLS {} s, silent {} s, slow head {} s, slow body {} s, idle h1 {} s, h2 without preface {} s, idle h2 {idle_h2} s",
+        "no TLS {} s, silent {} s, slow head {} s, slow body {} s, idle h1 {} s, h2 without preface {} s, idle h2 {idle_h2} s, deaf {deaf} s",
         no_tls.0, silent.0, slow_head.0, slow_body.0, idle.0, half.0
     );
     assert!((9..=13).contains(&no_tls.0) && no_tls.1.is_empty());
     assert!((30..=36).contains(&silent.0) && silent.1.is_empty());
-    assert!((30..=36).contains(&slow_head.0) && slow_head.1.starts_with("HTTP/1.1 408"), "{}", slow_head.1);
+    assert!(
+        (30..=36).contains(&slow_head.0) && slow_head.1.starts_with("HTTP/1.1 408"),
+        "{}",
+        slow_head.1
+    );
     assert!(slow_head.1.contains("within 32 s"), "{}", slow_head.1);
-    assert!((58..=66).contains(&slow_body.0) && slow_body.1.starts_with("HTTP/1.1 408"), "{}", slow_body.1);
+    assert!(
+        (58..=66).contains(&slow_body.0) && slow_body.1.starts_with("HTTP/1.1 408"),
+        "{}",
+        slow_body.1
+    );
     assert!(slow_body.1.contains("within 60 s"), "{}", slow_body.1);
-    for (what, after) in [("idle h1", idle.0), ("h2 without preface", half.0), ("idle h2", idle_h2)] {
+    assert!((58..=90).contains(&deaf), "deaf: {deaf} s");
+    for (what, after) in [
+        ("idle h1", idle.0),
+        ("h2 without preface", half.0),
+        ("idle h2", idle_h2),
+    ] {
         assert!((85..=200).contains(&after), "{what}: {after} s");
     }
     // All the while nothing happened that the watch looks at.
-    ground.world.bare(&format!("kubectl -n {} create configmap bell", ground.inside)).await.ok();
+    ground
+        .world
+        .bare(&format!("kubectl -n {} create configmap bell", ground.inside))
+        .await
+        .ok();
     let mut heard = String::new();
     let mut chunk = [0; 4096];
     while !heard.contains("ADDED") {
-        let count = tokio::time::timeout(MOST, watch.read(&mut chunk)).await.unwrap().unwrap();
+        let count = tokio::time::timeout(MOST, watch.read(&mut chunk))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(count > 0, "the watch was ended: {heard}");
         heard.push_str(&String::from_utf8_lossy(&chunk[..count]));
     }

@@ -1,8 +1,8 @@
 //! Behind a TCP load balancer: whom the PROXY protocol is believed from, and what comes of it.
 
+use mantlet_core::identity::Population;
 use mantlet_stories::stage::Plan;
 use mantlet_stories::{World, need_bed};
-use mantlet_core::identity::Population;
 
 use crate::raw::{self, Ask};
 
@@ -11,7 +11,13 @@ const V1: &[u8] = b"PROXY TCP4 192.0.2.77 192.0.2.1 40000 443\r\n";
 /// Version 2, from 2001:db8::77, with a TLV behind the addresses.
 fn v2() -> Vec<u8> {
     let address = |last: u8| [&[0x20, 0x01, 0x0d, 0xb8][..], &[0; 11], &[last]].concat();
-    let rest = [address(0x77), address(1), vec![0x9c, 0x40, 0x01, 0xbb], vec![0x04, 0, 2, 0, 0]].concat();
+    let rest = [
+        address(0x77),
+        address(1),
+        vec![0x9c, 0x40, 0x01, 0xbb],
+        vec![0x04, 0, 2, 0, 0],
+    ]
+    .concat();
     let length = (rest.len() as u16).to_be_bytes();
     [b"\r\n\r\n\0\r\nQUIT\n\x21\x21".to_vec(), length.to_vec(), rest].concat()
 }
@@ -47,10 +53,21 @@ async fn a_trusted_proxy_says_for_whom_it_comes_or_is_turned_away() {
     let mut sources: Vec<_> = world.events().await.into_iter().map(|e| e.event.source_ips).collect();
     sources.sort();
     let local = "127.0.0.1";
-    assert_eq!(sources, [vec![local], vec![local], vec!["192.0.2.77"], vec!["2001:db8::77"]]);
-    let page = mantlet_stories::served::page(world.telemetry, "/metrics").await.unwrap();
-    assert!(page.contains("mantlet_connections_turned_away_total{reason=\"proxy\"} 2"), "{page}");
-    assert!(page.contains("mantlet_connections_turned_away_total{reason=\"handshake\"} 1"), "{page}");
+    assert_eq!(
+        sources,
+        [vec![local], vec![local], vec!["192.0.2.77"], vec!["2001:db8::77"]]
+    );
+    let page = mantlet_stories::served::page(world.telemetry, "/metrics")
+        .await
+        .unwrap();
+    assert!(
+        page.contains("mantlet_connections_turned_away_total{reason=\"proxy\"} 2"),
+        "{page}"
+    );
+    assert!(
+        page.contains("mantlet_connections_turned_away_total{reason=\"handshake\"} 1"),
+        "{page}"
+    );
     world.end().await;
 }
 

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,7 +110,10 @@ pub async fn listen(listener: TcpListener, door: Door, gateway: Arc<Gateway>) {
             Ok((stream, peer)) => match seats.take() {
                 Some(seat) => {
                     let (door, seats, tasks) = (door.clone(), seats.clone(), gateway.tasks.clone());
-                    tasks.pump("connection", connection(stream, peer, door, (seats, seat), gateway.clone()));
+                    tasks.pump(
+                        "connection",
+                        connection(stream, peer, door, (seats, seat), gateway.clone()),
+                    );
                 }
                 None => gateway.telemetry.turned_away(Turned::Full),
             },
@@ -127,6 +130,8 @@ pub async fn listen(listener: TcpListener, door: Door, gateway: Arc<Gateway>) {
 /// From the first byte of a connection to its last.
 async fn connection(stream: TcpStream, peer: SocketAddr, door: Door, seat: (Seats, Seat), gateway: Arc<Gateway>) {
     let (seats, _seat) = seat;
+    // A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d; the record, like a person, knows them as a.b.c.d.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let greeted = tokio::time::timeout(HANDSHAKE, greet(stream, peer, &door, &seats)).await;
     let (client, _share, stream) = match greeted.unwrap_or(Err(Turned::Handshake)) {
         Ok(greeted) => greeted,
@@ -175,6 +180,8 @@ async fn greet(
     Ok((client, share, stream))
 }
 
+type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
 /// What happens on one connection.
 struct Traffic {
     peer: SocketAddr,
@@ -222,12 +229,7 @@ where
 
 impl Traffic {
     /// `found`: what was wrong with the bytes, if this connection's framing is ours to see.
-    fn service(
-        &self,
-        gateway: Arc<Gateway>,
-        found: Option<Found>,
-    ) -> impl Fn(Request<Incoming>) -> std::pin::Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>> + use<>
-    {
+    fn service(&self, gateway: Arc<Gateway>, found: Option<Found>) -> impl Fn(Request<Incoming>) -> Answering + use<> {
         let (peer, requests, begun) = (self.peer, self.requests.clone(), self.begun.clone());
         move |request| {
             begun.fetch_add(1, Ordering::Relaxed);
@@ -254,7 +256,9 @@ impl Traffic {
                 }
                 // None is accepted here. What follows was written for another protocol, or to look so (CVE-2018-1002105): nobody reads it.
                 if last {
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    reply
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(reply)
             })

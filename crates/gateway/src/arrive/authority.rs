@@ -34,7 +34,8 @@ pub(crate) fn refuse_doubt(parts: &Parts) -> Result<(), Refusal> {
 
 /// The name in lower case, and the port: that of https if none is said.
 fn plain(written: &[u8]) -> Result<(String, u16), Refusal> {
-    let authority = authority(written).ok_or_else(|| refused("the request's host is not a name or address with an optional port"))?;
+    let authority = authority(written)
+        .ok_or_else(|| refused("the request's host is not a name or address with an optional port"))?;
     Ok((
         authority.host().to_ascii_lowercase(),
         authority.port_u16().unwrap_or(443),
@@ -82,7 +83,10 @@ mod tests {
             ("/api", &["a/b"], "not a name"),
         ] {
             let said = says(uri, hosts);
-            assert!(said.as_ref().is_some_and(|s| s.contains(part)), "{uri} {hosts:?}: {said:?}");
+            assert!(
+                said.as_ref().is_some_and(|s| s.contains(part)),
+                "{uri} {hosts:?}: {said:?}"
+            );
         }
     }
 }

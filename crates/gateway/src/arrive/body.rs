@@ -89,7 +89,11 @@ mod tests {
         BoxBody::new(StreamBody::new(stream::iter(frames)))
     }
 
-    async fn read_for(who: &str, limits: &Limits, body: BoxBody<Bytes, hyper::Error>) -> Result<Option<Bytes>, Refusal> {
+    async fn read_for(
+        who: &str,
+        limits: &Limits,
+        body: BoxBody<Bytes, hyper::Error>,
+    ) -> Result<Option<Bytes>, Refusal> {
         read(body, &mut limits.room(who.to_owned()), SHORT).await
     }
 
@@ -99,7 +103,12 @@ mod tests {
         let pieces = vec![Bytes::from("{\"a\":"), Bytes::from("1}")];
         let read = read_for("ana", &limits, of(pieces)).await.unwrap();
         assert_eq!(read.unwrap(), "{\"a\":1}");
-        assert!(read_for("ana", &limits, of(vec![Bytes::new()])).await.unwrap().is_none());
+        assert!(
+            read_for("ana", &limits, of(vec![Bytes::new()]))
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
@@ -128,7 +137,10 @@ mod tests {
         }
         let refused = read_for("mallory", &limits, of(vec![most.clone()])).await.unwrap_err();
         let reply = refused.into_reply(None);
-        assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &http::HeaderValue::from_static("1")));
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["retry-after"]),
+            (429, &http::HeaderValue::from_static("1"))
+        );
         assert!(read_for("ana", &limits, of(vec![most.clone()])).await.is_ok());
         drop(rooms);
         assert!(read_for("mallory", &limits, of(vec![most])).await.is_ok());

@@ -85,7 +85,9 @@ impl Fault {
     pub(crate) fn says(self) -> &'static str {
         match self {
             Fault::RequestLine => "the request line is not METHOD SP TARGET SP VERSION",
-            Fault::Fragment => "the request target holds `#`: a fragment is not sent (RFC 9110 4.2.5), and in a name it is written %23",
+            Fault::Fragment => {
+                "the request target holds `#`: a fragment is not sent (RFC 9110 4.2.5), and in a name it is written %23"
+            }
             Fault::Version => "only HTTP/1.1, HTTP/1.0 and, by ALPN, HTTP/2 are spoken here",
             Fault::LineEnd => "a line of the head ends in a bare LF or holds a bare CR; lines end in CRLF",
             Fault::Folded => "a header is continued on a second line, which RFC 9112 5.2 forbids",
@@ -470,8 +472,14 @@ mod tests {
     #[test]
     fn whatever_two_readers_could_frame_differently_is_a_fault() {
         for (fields, wrong) in [
-            ("Content-Length: 4\r\nTransfer-Encoding: chunked", Fault::LengthAndChunks),
-            ("Transfer-Encoding: chunked\r\nContent-Length: 0", Fault::LengthAndChunks),
+            (
+                "Content-Length: 4\r\nTransfer-Encoding: chunked",
+                Fault::LengthAndChunks,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: 0",
+                Fault::LengthAndChunks,
+            ),
             ("Content-Length: 2\r\nContent-Length: 3", Fault::TwoLengths),
             ("Content-Length: 2\r\nContent-Length: 2", Fault::TwoLengths),
             ("Content-Length: 2, 2", Fault::Length),
@@ -485,7 +493,10 @@ mod tests {
             ("Transfer-Encoding: xchunked", Fault::Coding),
             ("Transfer-Encoding: chunked, identity", Fault::Coding),
             ("Transfer-Encoding: gzip, chunked", Fault::Coding),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Fault::Coding),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Fault::Coding,
+            ),
             ("Transfer-Encoding: identity", Fault::Coding),
             ("Transfer-Encoding: \x0bchunked", Fault::Field),
             ("Transfer-Encoding : chunked", Fault::Field),
@@ -509,7 +520,19 @@ mod tests {
         for good in [" g", " gate.example.com:8443", " 10.0.0.1", " [::1]:443", " G"] {
             assert_eq!(with(good), None, "{good}");
         }
-        for bad in ["", " ", " a b", " a/b", " user@g", " g:port", " g:", " :443", " a,b", " g:99999", " http://g"] {
+        for bad in [
+            "",
+            " ",
+            " a b",
+            " a/b",
+            " user@g",
+            " g:port",
+            " g:",
+            " :443",
+            " a,b",
+            " g:99999",
+            " http://g",
+        ] {
             assert_eq!(with(bad), Some(Fault::Host), "{bad}");
         }
         assert_eq!(fault("GET / HTTP/1.1\r\nAccept: */*\r\n\r\n"), Some(Fault::NoHost));

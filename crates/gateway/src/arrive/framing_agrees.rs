@@ -38,7 +38,11 @@ const PIECES: [&str; 8] = [
 async fn what_the_framer_lets_pass_hyper_frames_alike() {
     let (mut same, mut faults) = (0, 0);
     for row in ROWS {
-        assert_eq!(told_apart(row.as_bytes()).as_ref(), Some(&hyper(row.as_bytes()).await), "{row}");
+        assert_eq!(
+            told_apart(row.as_bytes()).as_ref(),
+            Some(&hyper(row.as_bytes()).await),
+            "{row}"
+        );
         for spoiled in spoiled(row.as_bytes()) {
             match told_apart(&spoiled) {
                 None => faults += 1,
@@ -53,7 +57,10 @@ async fn what_the_framer_lets_pass_hyper_frames_alike() {
         }
     }
     println!("{same} rows read alike, {faults} refused");
-    assert!(same > 1_000 && faults > 5_000, "{same} rows read alike, {faults} refused");
+    assert!(
+        same > 1_000 && faults > 5_000,
+        "{same} rows read alike, {faults} refused"
+    );
 }
 
 /// One byte taken out, another put in its place or before it, or a piece of a request put before it.
@@ -81,7 +88,10 @@ async fn hyper(bytes: &[u8]) -> Row {
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.ok().map(|body| body.to_bytes().to_vec());
-            noted.lock().unwrap().push((format!("{} {}", parts.method, parts.uri), body));
+            noted
+                .lock()
+                .unwrap()
+                .push((format!("{} {}", parts.method, parts.uri), body));
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }
     });
@@ -95,6 +105,5 @@ async fn hyper(bytes: &[u8]) -> Row {
         let _ = client.read_to_end(&mut answers).await;
     };
     let _ = tokio::join!(serving, asking);
-    let row = row.lock().unwrap().clone();
-    row
+    row.lock().unwrap().clone()
 }

@@ -137,7 +137,9 @@ impl<S> Guarded<S> {
 impl<S: AsyncRead + Unpin> Guarded<S> {
     /// Reads what nobody wants, for a while.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((until, count)) = &mut self.linger else { return Poll::Ready(()) };
+        let Some((until, count)) = &mut self.linger else {
+            return Poll::Ready(());
+        };
         loop {
             let mut room = [MaybeUninit::uninit(); PIECE];
             let mut piece = ReadBuf::uninit(&mut room);
@@ -239,7 +241,10 @@ mod tests {
         });
         assert!(early.await, "half a head was shown");
         client.write_all(&head[20..]).await.unwrap();
-        client.write_all(b"bodyGET / HTTP/1.1\r\nHost: g\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"bodyGET / HTTP/1.1\r\nHost: g\r\n\r\n")
+            .await
+            .unwrap();
         client.shutdown().await.unwrap();
         let mut all = Vec::new();
         guarded.read_to_end(&mut all).await.unwrap();
@@ -269,7 +274,10 @@ mod tests {
         let (mut client, server) = duplex(1024);
         let mut guarded = Guarded::new(server, HEAD);
         let head = "POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n";
-        client.write_all(format!("{head}2\r\n{{}}\r\n1;x\r\n").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("{head}2\r\n{{}}\r\n1;x\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut all = Vec::new();
         let error = guarded.read_to_end(&mut all).await.unwrap_err();
         let fault = error.get_ref().and_then(|e| e.downcast_ref::<Fault>());
@@ -296,7 +304,10 @@ mod tests {
         let (mut client, server) = duplex(64);
         let mut guarded = Guarded::new(server, HEAD);
         let sending = async {
-            client.write_all(&[b"GET / HTTP/9.9\r\n".repeat(1000), b"\r\n".to_vec()].concat()).await.unwrap();
+            client
+                .write_all(&[b"GET / HTTP/9.9\r\n".repeat(1000), b"\r\n".to_vec()].concat())
+                .await
+                .unwrap();
             client.shutdown().await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();

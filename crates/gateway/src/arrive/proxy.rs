@@ -170,7 +170,10 @@ impl FromStr for Cidr {
         // `10.0.0.1/8` means one of two things, and trust is no place to guess.
         match cidr.network() == address && address == address.to_canonical() {
             true => Ok(cidr),
-            false => Err(format!("`{text}` has bits behind its network: is it `{}/{bits}`?", cidr.network())),
+            false => Err(format!(
+                "`{text}` has bits behind its network: is it `{}/{bits}`?",
+                cidr.network()
+            )),
         }
     }
 }
@@ -241,7 +244,11 @@ mod tests {
             (second(0x21, 0x00, &[1, 2, 3]), None),
         ] {
             let read = read(&bytes).await.unwrap();
-            assert_eq!(read, (client.map(|c| c.parse().unwrap()), b"hello".to_vec()), "{bytes:?}");
+            assert_eq!(
+                read,
+                (client.map(|c| c.parse().unwrap()), b"hello".to_vec()),
+                "{bytes:?}"
+            );
         }
         for bytes in [
             second(0x11, 0x11, &v4),
@@ -265,7 +272,17 @@ mod tests {
         assert!(has("10.0.0.0/8", "::ffff:10.1.2.3") && !has("10.0.0.0/8", "::1"));
         assert!(has("2001:db8::/32", "2001:db8:1::1") && !has("2001:db8::/32", "2001:db9::1"));
         assert!(has("0.0.0.0/0", "1.2.3.4") && !has("0.0.0.0/0", "::1"));
-        for bad in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0/8", "host", "", "::ffff:10.0.0.0/104", "10.0.0.0/"] {
+        for bad in [
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "host",
+            "",
+            "::ffff:10.0.0.0/104",
+            "10.0.0.0/",
+        ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }
     }

@@ -18,7 +18,10 @@ const OTHERS: usize = 256;
 
 /// How many connections a process may hold that may have `files` open: one that runs out of them serves nobody, and could not write its journal.
 pub fn connections(files: u64) -> usize {
-    usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHERS).clamp(SHARES, MOST)
+    usize::try_from(files)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(OTHERS)
+        .clamp(SHARES, MOST)
 }
 
 /// The places of one listener.

@@ -125,7 +125,9 @@ mod tests {
         let reading = async {
             let (mut all, mut some) = (Vec::new(), [0; 4]);
             while all.len() < 64 {
-                tokio::time::timeout(SHORT / 4, std::future::pending::<()>()).await.unwrap_err();
+                tokio::time::timeout(SHORT / 4, std::future::pending::<()>())
+                    .await
+                    .unwrap_err();
                 let count = client.read(&mut some).await.unwrap();
                 all.extend_from_slice(&some[..count]);
             }

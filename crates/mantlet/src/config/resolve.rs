@@ -104,7 +104,9 @@ impl Resolver<'_> {
 
     /// Whom the listener believes when it says for whom it comes.
     fn trusted(&mut self, written: Option<&config::ProxyProtocol>) -> Option<Trusted> {
-        let Some(written) = written else { return Some(Trusted::default()) };
+        let Some(written) = written else {
+            return Some(Trusted::default());
+        };
         if written.trusted.is_empty() {
             self.fault(
                 "listen.proxyProtocol.trusted",

@@ -554,10 +554,16 @@ fn an_audit_policy_is_read_as_the_api_server_reads_it() {
 fn proxies_are_networks_and_nothing_that_could_mean_two() {
     let folder = Folder::new("proxies");
     let with = |written: &str| MANTLET.replace("listen: {", &format!("listen: {{ proxyProtocol: {written},"));
-    folder.write("mantlet.yaml", &with("{ trusted: [10.0.0.0/24, 192.0.2.7, \"2001:db8::/32\"] }"));
+    folder.write(
+        "mantlet.yaml",
+        &with("{ trusted: [10.0.0.0/24, 192.0.2.7, \"2001:db8::/32\"] }"),
+    );
     let config = load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).unwrap();
     assert_eq!(config.listen.trusted.0.len(), 3);
-    folder.write("mantlet.yaml", &with("{ trusted: [10.0.0.1/24, balancer, 10.0.0.0/33] }"));
+    folder.write(
+        "mantlet.yaml",
+        &with("{ trusted: [10.0.0.1/24, balancer, 10.0.0.0/33] }"),
+    );
     let hint = "hint: write an address or a network: `10.0.0.7`, `10.0.0.0/24`, `2001:db8::/32`";
     assert_eq!(
         folder.faults(),
