@@ -5,6 +5,7 @@
 //! Does not look at tokens: identity belongs to a request, never to a connection.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::framing::{FAULTY, HEAD_BYTES};
+use super::framing::{FAULTY, Fault, HEAD_BYTES};
 use super::guarded::{Found, Guarded, HEAD};
 use super::proxy::{self, Trusted};
 use super::resolve::wants_upgrade;
@@ -35,7 +36,6 @@ use super::seats::{self, Seat, Seats};
 use super::socket::{STALL, Socket};
 use crate::pipeline::{Gateway, Reply};
 use crate::relay::respond::ReplyBody;
-use crate::tasks::Tasks;
 use crate::telemetry::Turned;
 
 /// The PROXY header and the TLS handshake together.
@@ -164,8 +164,10 @@ async fn greet(
     stream.set_nodelay(true).map_err(|_| Turned::Handshake)?;
     let client = match door.trusted.has(peer.ip()) {
         true => proxy::client(&mut stream).await.map_err(|error| {
-            // The operator must act: all who come this way are turned away.
-            tracing::warn!(%peer, %error, "a trusted proxy sent no PROXY header that can be read");
+            // The operator must act: all who come this way are turned away. Who only looks whether the port is open says nothing and leaves.
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                tracing::warn!(%peer, %error, "a trusted proxy sent no PROXY header that can be read");
+            }
             Turned::Proxy
         })?,
         false => None,
@@ -205,7 +207,7 @@ where
         .max_buf_size(2 * HEAD_BYTES) // never the first to say that a head is too large
         // No `pipeline_flush`: with bytes left in its buffer hyper then closes without the answer that it was to close behind.
         .serve_connection(TokioIo::new(guarded), service_fn(service));
-    traffic.carry(connection, &gateway.tasks).await;
+    traffic.carry(connection, &gateway).await;
 }
 
 async fn carry_h2<S>(stream: S, traffic: &Traffic, gateway: Arc<Gateway>)
@@ -224,7 +226,7 @@ where
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .serve_connection(TokioIo::new(stream), service_fn(service));
-    traffic.carry(connection, &gateway.tasks).await;
+    traffic.carry(connection, &gateway).await;
 }
 
 impl Traffic {
@@ -266,26 +268,30 @@ impl Traffic {
     }
 
     /// Until the client ends it, nothing happens any more, or the process drains.
-    async fn carry<C>(&self, connection: C, tasks: &Tasks)
+    async fn carry<C>(&self, connection: C, gateway: &Gateway)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
         tokio::select! {
-            end = connection.as_mut() => return self.ended(end),
-            () = tasks.closing() => {}
+            end = connection.as_mut() => return self.ended(end, gateway),
+            () = gateway.tasks.closing() => {}
             () = self.idle(IDLE) => {}
         }
         // What comes in the meantime is still served.
         connection.as_mut().graceful_shutdown();
         tokio::select! {
-            end = connection => self.ended(end),
+            end = connection => self.ended(end, gateway),
             () = self.given_up() => tracing::debug!(peer = %self.peer, "connection closed: its client did not take what was answered"),
         }
     }
 
-    fn ended(&self, end: Result<(), hyper::Error>) {
+    fn ended(&self, end: Result<(), hyper::Error>, gateway: &Gateway) {
         if let Err(error) = end {
+            // What the framer let pass and hyper did not; it has answered by itself.
+            if error.is_parse() {
+                gateway.telemetry.unframed(Fault::RequestLine.reason());
+            }
             tracing::debug!(%error, peer = %self.peer, "connection ended");
         }
     }

@@ -10,8 +10,8 @@
 
 use std::fmt;
 
-use http::StatusCode;
 use http::uri::Authority;
+use http::{StatusCode, Uri};
 
 /// A head's bytes, all of it. The API server takes 1 MiB; kubectl's are below 4 KiB, and a token of 32 KiB still fits.
 pub(crate) const HEAD_BYTES: usize = 64 * 1024;
@@ -28,6 +28,7 @@ pub(crate) const FAULTY: &str = "-";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     RequestLine,
+    Target,
     Fragment,
     Version,
     LineEnd,
@@ -56,6 +57,7 @@ impl Fault {
             Fault::SlowHead | Fault::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Fault::RequestLine
+            | Fault::Target
             | Fault::Fragment
             | Fault::LineEnd
             | Fault::Folded
@@ -85,6 +87,7 @@ impl Fault {
     pub(crate) fn says(self) -> &'static str {
         match self {
             Fault::RequestLine => "the request line is not METHOD SP TARGET SP VERSION",
+            Fault::Target => "the request target is not a path, beginning with one slash",
             Fault::Fragment => {
                 "the request target holds `#`: a fragment is not sent (RFC 9110 4.2.5), and in a name it is written %23"
             }
@@ -334,6 +337,10 @@ fn request_line(line: &[u8]) -> Result<Version, Fault> {
     if target.contains(&b'#') {
         return Err(Fault::Fragment);
     }
+    // hyper would refuse it as well, without a word.
+    if Uri::try_from(target).is_err() {
+        return Err(Fault::Target);
+    }
     match version {
         b"HTTP/1.1" => Ok(Version::New),
         b"HTTP/1.0" => Ok(Version::Old),
@@ -549,6 +556,9 @@ mod tests {
             ("G(T / HTTP/1.1", Fault::RequestLine),
             ("- / HTTP/1.1", Fault::RequestLine),
             ("GET /api#x HTTP/1.1", Fault::Fragment),
+            ("GET api/v1/pods HTTP/1.1", Fault::Target),
+            ("GET /a<b HTTP/1.1", Fault::Target),
+            ("GET http:// HTTP/1.1", Fault::Target),
             ("GET / HTTP/9.9", Fault::Version),
             ("GET / HTTP/2.0", Fault::Version),
             ("PRI * HTTP/2.0", Fault::Version),
