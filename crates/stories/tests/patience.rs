@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mantlet_stories::need_bed;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -31,6 +34,29 @@ async fn deaf(ground: &Ground, ask: &str) -> u64 {
         while stream.write_all(ask.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {}
     });
     assert!(ended.await.is_ok(), "who takes no answer is served for ever");
+    begin.elapsed().as_secs()
+}
+
+/// On HTTP/2: shuts the window of its streams, asks for discovery, and watches, so that the connection is busy; how long until it is ended.
+async fn shut(ground: &Ground, token: &str, watch: &str) -> u64 {
+    let stream = raw::connect(&ground.world, b"h2").await;
+    let (mut send, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let begin = Instant::now();
+    let mut answers = Vec::new();
+    for path in ["/apis", watch] {
+        let request = http::Request::get(format!("https://gateway{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(Empty::<Bytes>::new());
+        answers.push(send.send_request(request.unwrap()).await.unwrap());
+    }
+    let ended = tokio::time::timeout(MOST, connection).await;
+    assert!(ended.is_ok(), "whose windows are shut is kept for ever");
+    drop(answers);
     begin.elapsed().as_secs()
 }
 
@@ -71,8 +97,8 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
         200
     );
     let (mut watch, mut watch_writes) = h1().await;
-    let none = get(&format!("{path}?watch=true&fieldSelector=metadata.name%3Dbell"));
-    watch_writes.write_all(none.as_bytes()).await.unwrap();
+    let watched = format!("{path}?watch=true&fieldSelector=metadata.name%3Dbell");
+    watch_writes.write_all(get(&watched).as_bytes()).await.unwrap();
 
     let begin = Instant::now();
     let trickles = [
@@ -87,7 +113,7 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
         begin.elapsed().as_secs()
     };
     let asks = get(&path);
-    let (no_tls, silent, slow_head, slow_body, idle, half, idle_h2, deaf) = tokio::join!(
+    let (no_tls, silent, slow_head, slow_body, idle, half, idle_h2, deaf, shut) = tokio::join!(
         end(no_tls),
         end(silent),
         end(slow_head),
@@ -95,11 +121,12 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
         end(idle),
         end(half),
         until_closed,
-        deaf(&ground, &asks)
+        deaf(&ground, &asks),
+        shut(&ground, &token, &watched)
     );
     trickles.iter().for_each(tokio::task::JoinHandle::abort);
     println!(
-        "no TLS {} s, silent {} s, slow head {} s, slow body {} s, idle h1 {} s, h2 without preface {} s, idle h2 {idle_h2} s, deaf {deaf} s",
+        "no TLS {} s, silent {} s, slow head {} s, slow body {} s, idle h1 {} s, h2 without preface {} s, idle h2 {idle_h2} s, deaf {deaf} s, shut {shut} s",
         no_tls.0, silent.0, slow_head.0, slow_body.0, idle.0, half.0
     );
     assert!((9..=13).contains(&no_tls.0) && no_tls.1.is_empty());
@@ -117,6 +144,7 @@ async fn slow_silent_and_idle_connections_are_ended_and_a_watch_is_not() {
     );
     assert!(slow_body.1.contains("within 60 s"), "{}", slow_body.1);
     assert!((58..=90).contains(&deaf), "deaf: {deaf} s");
+    assert!((58..=70).contains(&shut), "shut: {shut} s");
     for (what, after) in [
         ("idle h1", idle.0),
         ("h2 without preface", half.0),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,13 +28,14 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::delivery::{Deliveries, Delivery};
 use super::framing::{FAULTY, Fault, HEAD_BYTES};
 use super::guarded::{Found, Guarded, HEAD};
 use super::proxy::{self, Trusted};
 use super::resolve::wants_upgrade;
 use super::seats::{self, Seat, Seats};
 use super::socket::{STALL, Socket};
-use crate::pipeline::{Gateway, Reply};
+use crate::pipeline::Gateway;
 use crate::relay::respond::ReplyBody;
 use crate::telemetry::Turned;
 
@@ -146,6 +147,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, door: Door, seat: (Seat
         requests: TaskTracker::new(),
         begun: Arc::default(),
         written: stream.get_ref().0.written(),
+        deliveries: Deliveries::new(),
     };
     // By ALPN alone, not by what the first bytes look like: on a connection that was agreed to be HTTP/1.1, an HTTP/2 preface is a fault.
     match h2 {
@@ -182,7 +184,7 @@ async fn greet(
     Ok((client, share, stream))
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Delivery>, Infallible>> + Send>>;
 
 /// What happens on one connection.
 struct Traffic {
@@ -193,6 +195,8 @@ struct Traffic {
     begun: Arc<AtomicU64>,
     /// Bytes that the client took.
     written: Arc<AtomicU64>,
+    /// Whole answers that it did not take yet.
+    deliveries: Deliveries,
 }
 
 async fn carry_h1<S>(stream: S, traffic: &Traffic, gateway: Arc<Gateway>)
@@ -233,12 +237,15 @@ impl Traffic {
     /// `found`: what was wrong with the bytes, if this connection's framing is ours to see.
     fn service(&self, gateway: Arc<Gateway>, found: Option<Found>) -> impl Fn(Request<Incoming>) -> Answering + use<> {
         let (peer, requests, begun) = (self.peer, self.requests.clone(), self.begun.clone());
+        let deliveries = self.deliveries.clone();
         move |request| {
             begun.fetch_add(1, Ordering::Relaxed);
             if request.method().as_str() == FAULTY
                 && let Some(fault) = found.as_ref().and_then(|found| found.get())
             {
-                let reply = gateway.refuse_unframed(*fault, peer);
+                let reply = gateway
+                    .refuse_unframed(*fault, peer)
+                    .map(|body| deliveries.deliver(body));
                 return Box::pin(async move { Ok(reply) });
             }
             let head = request.method() == Method::HEAD;
@@ -248,7 +255,7 @@ impl Traffic {
                 peer,
                 under_way: requests.token(),
             };
-            let reply = gateway.clone().serve(raw);
+            let (reply, deliveries) = (gateway.clone().serve(raw), deliveries.clone());
             // On the heap: on HTTP/2, hyper keeps this future's room until the answer has been sent, and a watch is sent for half an hour.
             Box::pin(async move {
                 let mut reply = reply.await;
@@ -262,7 +269,7 @@ impl Traffic {
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok(reply)
+                Ok(reply.map(|body| deliveries.deliver(body)))
             })
         }
     }
@@ -277,6 +284,9 @@ impl Traffic {
             end = connection.as_mut() => return self.ended(end, gateway),
             () = gateway.tasks.closing() => {}
             () = self.idle(IDLE) => {}
+            () = self.deliveries.overdue() => {
+                return tracing::debug!(peer = %self.peer, "connection closed: its client did not take what was answered");
+            }
         }
         // What comes in the meantime is still served.
         connection.as_mut().graceful_shutdown();

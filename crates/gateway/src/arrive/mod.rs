@@ -4,6 +4,7 @@ pub mod accept;
 pub(crate) mod authority;
 pub(crate) mod body;
 pub mod certificates;
+pub(crate) mod delivery;
 pub mod framing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]

@@ -120,25 +120,24 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_a_little_each_time_is_served_and_silence_is_no_stall() {
+        const PATIENCE: Duration = Duration::from_secs(1);
         let (mut client, server) = duplex(16);
-        let mut socket = Socket::new(server, SHORT);
+        let mut socket = Socket::new(server, PATIENCE);
         let reading = async {
-            let (mut all, mut some) = (Vec::new(), [0; 4]);
-            while all.len() < 64 {
-                tokio::time::timeout(SHORT / 4, std::future::pending::<()>())
-                    .await
-                    .unwrap_err();
-                let count = client.read(&mut some).await.unwrap();
-                all.extend_from_slice(&some[..count]);
+            let (mut all, mut some, mut tick) = (0, [0; 16], tokio::time::interval(PATIENCE / 3));
+            // Longer than the patience, in steps that are not.
+            while all < 96 {
+                tick.tick().await;
+                all += client.read(&mut some).await.unwrap();
             }
-            all.len()
+            all
         };
         let writing = async {
-            socket.write_all(&[7; 64]).await.unwrap();
+            socket.write_all(&[7; 96]).await.unwrap();
             socket.flush().await.unwrap();
         };
-        assert_eq!(tokio::join!(reading, writing).0, 64);
-        let quiet = tokio::time::timeout(SHORT * 3, socket.read_u8()).await;
+        assert_eq!(tokio::join!(reading, writing).0, 96);
+        let quiet = tokio::time::timeout(PATIENCE + SHORT, socket.read_u8()).await;
         assert!(quiet.is_err(), "a connection on which nothing waits was ended");
     }
 }
