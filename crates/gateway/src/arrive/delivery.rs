@@ -34,7 +34,7 @@ struct Due {
     by: BTreeMap<u64, Instant>,
 }
 
-/// An answer's body; whole ones are watched until their last byte is taken, or they are dropped.
+/// An answer's body; whole ones are watched until hyper has passed on their last piece, and drops them.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     body: ReplyBody,
@@ -105,8 +105,9 @@ impl Body for Delivery {
             return Pin::new(&mut self.body).poll_frame(cx);
         };
         let piece = left.split_to(left.len().min(PIECE));
+        // Watched on, until it is dropped: hyper takes a piece ahead and waits with it for the window.
         if left.is_empty() {
-            (self.left, self.watched) = (None, None);
+            self.left = None;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -162,6 +163,14 @@ mod tests {
         let first = delivery.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first.len(), PIECE);
         assert!(is_overdue(&deliveries).await);
+        for _ in 0..2 {
+            delivery.frame().await.unwrap().unwrap();
+        }
+        assert!(delivery.is_end_stream());
+        assert!(
+            is_overdue(&deliveries).await,
+            "the last piece was taken out, not passed on"
+        );
         drop(delivery);
         assert!(!is_overdue(&deliveries).await);
     }
