@@ -9,6 +9,8 @@
 //	{"op":"audit","json":{"kind":"Event",..}}              -> {"events":1,"gvk":".."}
 //	                                                          an EventList too; unknown fields are errors
 //	{"op":"auditrule","policy":"..","request":{..}}        -> {"audit":{"level":"Metadata","omitManagedFields":false}}
+//	{"op":"apply","data":"<base64>"}                       -> {"json":{..}}; an apply patch, YAML or JSON, as the server reads it
+//	{"op":"invent","seed":7}                               -> {"json":{..},"yaml":"..","data":"<base64>","gvk":".."}; some object
 //
 // A question it cannot answer gives {"error":".."}, beside what was found until then. An "id" comes back as it was sent.
 package oracle
@@ -36,6 +38,7 @@ type question struct {
 	To          string              `json:"to"`
 	Policy      string              `json:"policy"`
 	Request     *auditRequest       `json:"request"`
+	Seed        int64               `json:"seed"`
 }
 
 type answer struct {
@@ -46,6 +49,7 @@ type answer struct {
 	GVK        string               `json:"gvk,omitempty"`
 	From       string               `json:"from,omitempty"`
 	JSON       json.RawMessage      `json:"json,omitempty"`
+	YAML       string               `json:"yaml,omitempty"`
 	Data       []byte               `json:"data,omitempty"`
 	Frames     []frame              `json:"frames,omitempty"`
 	Events     int                  `json:"events,omitempty"`
@@ -105,6 +109,10 @@ func ask(q *question, a *answer) (err error) {
 		return audited(q, a)
 	case "auditrule":
 		return auditRule(q, a)
+	case "apply":
+		return apply(q, a)
+	case "invent":
+		return invent(q, a)
 	}
 	return fmt.Errorf("unknown op %q", q.Op)
 }
