@@ -1,13 +1,16 @@
 //! The body of a request: read strictly, masked for everybody but the upstream request, written anew.
 //!
 //! In: Content-Type, method and bytes. Out: a [`Body`].
-//! Refuses: what is not JSON, Kubernetes protobuf or one of the four patches in JSON (415 that names what works), and
-//! whatever two readers could read differently ([`super::json`], [`super::protobuf`]).
-//! Deliberately not: YAML (an apply patch whose body is JSON passes: kubectl sends that) and CBOR.
+//! Refuses: what is not JSON, Kubernetes protobuf, one of three patches in JSON or an apply patch in JSON or YAML (415 that
+//! names what works), and whatever two readers could read differently ([`super::json`], [`super::yaml`], [`super::protobuf`]).
+//! Deliberately not: YAML of anything but an apply patch, and CBOR.
 
+use std::fmt::Write as _;
+
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{BodyFault, BodyStatus, json, protobuf};
+use super::{BodyFault, BodyStatus, json, protobuf, yaml};
 use crate::mask::{self, Hint, Masked, Masker};
 
 /// The server reads no more either (apiserver pkg/server/config.go, MaxRequestBodyBytes: 3 MiB).
@@ -89,7 +92,11 @@ impl Body {
 
     /// The body as it goes upstream, secrets included: for the gateway's forward stage and nobody else.
     pub fn outgoing(&self) -> Vec<u8> {
-        self.raw.to_string().into_bytes()
+        let json = self.raw.to_string();
+        match self.form {
+            Form::ApplyPatch => plain_for_yaml(json).into_bytes(),
+            Form::Object | Form::JsonPatch | Form::MergePatch | Form::StrategicMergePatch => json.into_bytes(),
+        }
     }
 
     /// The tree with secrets: for what goes upstream, for placeholders that come back, and for digests.
@@ -167,13 +174,40 @@ fn read_patch(content_type: Option<&str>, bytes: &[u8]) -> Result<(Form, Value),
     Ok((form, patch))
 }
 
+/// kubectl sends JSON; others send what they would give to kubectl. JSON that is refused as JSON is not read as YAML instead.
 fn apply_patch(bytes: &[u8]) -> Result<Value, BodyFault> {
-    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(BodyFault::unsupported(
-            "YAML is not read here yet; send the apply patch as JSON with the same Content-Type, as kubectl does",
-        ));
+    let fault = match json::parse(bytes) {
+        Ok(value) => return Ok(value),
+        Err(fault) => fault,
+    };
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => Err(fault),
+        Err(_) => json::parse_of_yaml(&yaml::to_json(bytes)?),
     }
-    json::parse(bytes)
+}
+
+/// The server reads an apply patch as YAML 1.1 even if it is JSON (apiserver pkg/endpoints/handlers/patch.go, newApplyPatcher).
+/// There NEL, LS and PS break lines, also between quotes, and other characters that JSON allows are errors.
+fn plain_for_yaml(json: String) -> String {
+    let odd = |c: char| {
+        matches!(
+            c,
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
+    };
+    if !json.contains(odd) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if odd(c) {
+            // Outside of strings JSON has none of these. Writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn check_operations(operations: &[Value]) -> Result<(), BodyFault> {
@@ -261,7 +295,7 @@ fn unsupported(named: &str) -> BodyFault {
 fn unsupported_patch(named: &str) -> BodyFault {
     BodyFault::unsupported(format!(
         "the gateway does not read patches of type `{}`; send application/merge-patch+json, \
-         application/strategic-merge-patch+json, application/json-patch+json, or application/apply-patch+yaml whose body is JSON",
+         application/strategic-merge-patch+json, application/json-patch+json or application/apply-patch+yaml",
         printable(named)
     ))
 }
@@ -354,14 +388,40 @@ mod tests {
     }
 
     #[test]
-    fn apply_patches_in_yaml_are_told_to_send_json() {
-        let fault = patch("application/apply-patch+yaml", "kind: Pod\nkind: Secret\n").unwrap_err();
-        assert_eq!((fault.status.code(), fault.reason.contains("JSON")), (415, true));
+    fn an_apply_patch_is_json_or_yaml_and_json_upstream() {
+        const APPLY: &str = "application/apply-patch+yaml";
+        let body = patch(APPLY, "kind: Pod # a comment\nspec:\n  hostPID: true\n").unwrap();
+        assert_eq!(body.outgoing(), br#"{"kind":"Pod","spec":{"hostPID":true}}"#);
+        let fault = patch(APPLY, "kind: Pod\nkind: Secret\n").unwrap_err();
+        assert_eq!(
+            fault.reason,
+            "the YAML body has `kind` twice; readers would disagree on which counts"
+        );
+        let fault = patch(APPLY, r#"{"kind":"Pod","kind":"Secret"}"#).unwrap_err();
+        assert!(fault.reason.starts_with("the JSON body"), "{fault}");
+        assert_eq!(
+            patch(APPLY, "- a\n").unwrap_err().reason,
+            "the patch is not a JSON object"
+        );
         assert_eq!(
             patch("application/apply-patch+yaml", r#"{"a":1,"a":2}"#)
                 .unwrap_err()
                 .status,
             BodyStatus::BadRequest
+        );
+    }
+
+    /// T30: between the quotes of JSON a reader of YAML 1.1 folds lines at these.
+    #[test]
+    fn an_apply_patch_goes_upstream_without_what_yaml_takes_for_line_breaks() {
+        let body = patch(
+            "application/apply-patch+yaml",
+            "{\"a\":\"x\u{85}y\u{2028}z\u{feff}é😀\"}",
+        )
+        .unwrap();
+        assert_eq!(
+            String::from_utf8(body.outgoing()).unwrap(),
+            r#"{"a":"x\u0085y\u2028z\ufeffé😀"}"#
         );
     }
 

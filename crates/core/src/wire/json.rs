@@ -22,21 +22,26 @@ pub const DEPTH_MAX: usize = 100;
 /// Refused: duplicate keys at any depth, keys that are `apiVersion` or `kind` but for their case beside the real one at
 /// any depth, any case variant of the fields in [`TOP_LEVEL`] at the top, keys that differ only in case at the top level
 /// and directly in `metadata` and `spec` (deeper they are data: a `ConfigMap` may hold `HTTP_PROXY` and `http_proxy`),
-/// trailing data, byte order marks, NaN, more than [`DEPTH_MAX`] levels, lone surrogates, invalid UTF-8, and numbers that
+/// keys that serde_json keeps for itself, trailing data, byte order marks, NaN, more than [`DEPTH_MAX`] levels, lone surrogates, invalid UTF-8, and numbers that
 /// would not survive: integers that fit neither 64-bit type, `-0`, and what overflows a double.
 pub fn parse(bytes: &[u8]) -> Result<Value, BodyFault> {
-    let value = parse_inner(bytes, &Path::Root, Level::Top)?;
-    Ok(value)
+    parse_inner(bytes, "JSON", &Path::Root, Level::Top)
+}
+
+/// Parses what [`super::yaml`] made of a body; a fault speaks of YAML, which is what was sent.
+pub(super) fn parse_of_yaml(text: &str) -> Result<Value, BodyFault> {
+    parse_inner(text.as_bytes(), "YAML", &Path::Root, Level::Top)
 }
 
 /// Parses JSON that stands inside a field of another body (`RawExtension`).
 pub(crate) fn parse_embedded(bytes: &[u8], at: &Path<'_>) -> Result<Value, BodyFault> {
-    parse_inner(bytes, at, Level::Deep)
+    parse_inner(bytes, "JSON", at, Level::Deep)
 }
 
-fn parse_inner(bytes: &[u8], at: &Path<'_>, level: Level) -> Result<Value, BodyFault> {
+fn parse_inner(bytes: &[u8], language: &'static str, at: &Path<'_>, level: Level) -> Result<Value, BodyFault> {
     let told = RefCell::new(None);
     let node = Node {
+        language,
         path: at,
         depth: 0,
         level,
@@ -54,6 +59,15 @@ fn parse_inner(bytes: &[u8], at: &Path<'_>, level: Level) -> Result<Value, BodyF
 // The text of serde_json names what it expected and where; it quotes no value for syntax errors.
 fn unreadable(fault: &serde_json::Error, at: &Path<'_>) -> String {
     format!("the JSON body{} cannot be read: {fault}", at.at())
+}
+
+pub(super) const RESERVED: &str =
+    "has a key that begins with `$serde_json::private::`, which stands for something else where it is read again";
+
+/// serde_json takes an object whose first key is one of these for the value written in it, not for an object. Whatever reads
+/// a record of it again would see another object, or none.
+pub(super) fn is_reserved(key: &str) -> bool {
+    key.starts_with("$serde_json::private::")
 }
 
 /// Fields of objects that readers look at before they know the kind; at the top level no case variant of them is accepted.
@@ -79,6 +93,8 @@ impl Level {
 
 #[derive(Clone, Copy)]
 struct Node<'a> {
+    /// What the caller sent: JSON or YAML.
+    language: &'static str,
     path: &'a Path<'a>,
     depth: usize,
     level: Level,
@@ -88,7 +104,7 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn refuse<E: serde::de::Error>(&self, what: impl fmt::Display) -> E {
-        *self.told.borrow_mut() = Some(format!("the JSON body{} {what}", self.path.at()));
+        *self.told.borrow_mut() = Some(format!("the {} body{} {what}", self.language, self.path.at()));
         E::custom("refused")
     }
 
@@ -100,6 +116,9 @@ impl Node<'_> {
     }
 
     fn admit_key<E: serde::de::Error>(&self, map: &Map<String, Value>, key: &str) -> Result<(), E> {
+        if is_reserved(key) {
+            return Err(self.refuse(RESERVED));
+        }
         if map.contains_key(key) {
             let key = Path::Field(self.path, key);
             return Err(self.refuse(format_args!(
@@ -180,7 +199,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 path: &path,
                 depth,
                 level: Level::Deep,
-                told: self.told,
+                ..self
             };
             match items.next_element_seed(node)? {
                 Some(item) => list.push(item),
@@ -199,7 +218,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 path: &path,
                 depth,
                 level: self.level.below(&key),
-                told: self.told,
+                ..self
             };
             let value = members.next_value_seed(node)?;
             map.insert(key, value);
@@ -284,6 +303,19 @@ mod tests {
         );
         assert!(refused(r#"{"a":[{"b":{"c":1,"c":1}}]}"#).contains("`a[0].b.c` twice"));
         assert!(refused(r#"{"a":1,"\u0061":1}"#).contains("`a` twice"));
+    }
+
+    /// Found by fuzzing: written to the journal as it is, it would be read from there as what its text says, or as damage.
+    #[test]
+    fn keys_that_the_library_takes_for_its_own_are_refused() {
+        let text = r#"{"data":{"$serde_json::private::RawValue":"{\"a\":1}"}}"#;
+        assert_ne!(
+            serde_json::from_str::<Value>(text).unwrap().to_string(),
+            text,
+            "the library reads it as it is: this check can go"
+        );
+        assert!(refused(text).contains("the JSON body at data has a key"));
+        assert!(refused(r#"{"$serde_json::private::Number":"1"}"#).contains("stands for something else"));
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::fmt;
 
 pub mod body;
 pub mod json;
+mod yaml;
+#[cfg(test)]
+mod vectors;
 pub mod outgoing;
 pub mod protobuf;
 

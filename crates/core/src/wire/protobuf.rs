@@ -294,6 +294,9 @@ impl<'a> Place<'a> {
             }
         }
         let key = self.text(key.unwrap_or(Raw::EMPTY))?.to_owned();
+        if json::is_reserved(&key) {
+            return Err(self.fault(json::RESERVED));
+        }
         let path = Path::Field(&self.path, &key);
         let place = Place { path, ..*self };
         let value = match value {

@@ -102,6 +102,12 @@ fn single_fields_that_come_twice_are_refused() {
 }
 
 #[test]
+fn keys_that_the_json_library_takes_for_its_own_are_refused() {
+    let entry = [bytes(1, "$serde_json::private::RawValue"), bytes(2, "x")].concat();
+    assert!(refused(&bytes(2, entry)).contains("Secret at data has a key"));
+}
+
+#[test]
 fn malformed_wires_are_refused() {
     let cases: &[&[u8]] = &[
         &[0x08],
