@@ -83,6 +83,20 @@ pub(crate) fn schema(places: &Places, arguments: &[String]) -> Result<(), Fault>
     }
 }
 
+/// Writes the vectors of the parsers anew, or says which differ from what the oracle says.
+pub(crate) fn vectors(places: &Places, arguments: &[String]) -> Result<(), Fault> {
+    let known = arguments.is_empty() || arguments == ["--check"];
+    if !known {
+        return Err(hint(
+            format!("`{}` is no flag of `vectors`", arguments.join(" ")),
+            "cargo xtask vectors --check",
+        ));
+    }
+    let example = ["run", "-q", "-p", "mantlet-core", "--example", "vectors", "--"];
+    let mut vectors = places.cargo(example);
+    process::run(vectors.args(arguments).env("MANTLET_ORACLE", oracle(places)?))
+}
+
 /// Becomes `bed up`, so that Ctrl-C is the bed's.
 pub(crate) fn foreground(places: &Places, flags: &[String]) -> Result<(), Fault> {
     let folder = places.cache.join("foreground");

@@ -1,6 +1,8 @@
-//! `cargo xtask long NAME`: the stories that are ignored because they take long. `test` holds a small sample of each.
+//! `cargo xtask long NAME`: the stories that are ignored because they take long, and the fuzzers. `test` holds a small sample of
+//! each.
 
 use crate::fault::{Fault, hint};
+use crate::fuzz;
 use crate::places::Places;
 use crate::postgres;
 use crate::process;
@@ -9,7 +11,11 @@ use crate::test::{cargo_test, with_cluster};
 
 /// Runs those whose path holds the name; without one, lists all.
 pub(crate) fn run(places: &Places, arguments: &[String]) -> Result<(), Fault> {
-    let known = known(places)?;
+    if arguments.first().is_some_and(|name| name == fuzz::NAME) {
+        return fuzz::run(places, &arguments[1..]);
+    }
+    let mut known = known(places)?;
+    known.push(fuzz::NAME.to_owned());
     match arguments {
         [] => {
             println!("{}", listing(&known));

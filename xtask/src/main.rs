@@ -6,6 +6,7 @@
 mod cluster;
 mod deny;
 mod fault;
+mod fuzz;
 mod long;
 mod places;
 mod postgres;
@@ -27,6 +28,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   long [NAME]       a run too long for `test`; without a name, lists them
   action [ARGS]     what a request means: `cargo run -p mantlet-core --example action`
   schema [--check]  write crates/core/data/protobuf.json anew, or fail if it differs
+  vectors [--check] write crates/core/vectors anew, as the oracle of cluster/ says, or fail if they differ
   cluster [FLAGS]   a real cluster in the foreground, until Ctrl-C; flags of `bed up`
   tidy              the checks that no compiler makes";
 
@@ -53,6 +55,7 @@ fn run(arguments: &[String]) -> Result<(), Fault> {
                 .args(rest),
         ),
         "schema" => cluster::schema(&places, rest),
+        "vectors" => cluster::vectors(&places, rest),
         "cluster" => cluster::foreground(&places, rest),
         "tidy" => tidy::run(&places),
         other => Err(format!("`{other}` is no task\n{USAGE}").into()),

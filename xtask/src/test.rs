@@ -35,6 +35,7 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
     suite.step("build of the cluster", |_| building.wait());
     suite.step("tests of the cluster", |_| cluster::go_tests(places));
     suite.step("protobuf table", |_| cluster::schema(places, &["--check".to_owned()]));
+    suite.step("vectors", |_| cluster::vectors(places, &["--check".to_owned()]));
     suite.step("stories", |tally| stories(places, &postgres, tally));
     suite.step("end of PostgreSQL", |_| postgres.down());
     suite.end()

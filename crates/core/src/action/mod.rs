@@ -10,6 +10,7 @@ use crate::mask::Masked;
 use crate::wire::body::Body;
 use crate::wire::{BodyFault, BodyStatus};
 
+mod headers;
 mod parse;
 mod path;
 mod table;
@@ -21,6 +22,7 @@ mod info;
 #[cfg(test)]
 mod cases;
 
+pub use headers::{Headers, headers, impersonates, wants_upgrade};
 pub use parse::{Outline, parse};
 
 /// The parts of a request's head that say what it asks for, as they arrived. `path` is the raw, still percent-encoded path.

@@ -238,6 +238,11 @@ impl Outline {
         &self.action.target
     }
 
+    /// What the head alone asks; a body may yet change the options of a delete.
+    pub fn so_far(&self) -> &Action {
+        &self.action
+    }
+
     /// Whether the body says something: writes need one, deletes may have one, all else must not.
     pub fn wants_body(&self) -> bool {
         self.body_rule() != BodyRule::None

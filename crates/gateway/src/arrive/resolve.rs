@@ -3,8 +3,7 @@
 //! Does not judge, and reads no header but those named here.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
-use mantlet_core::action::{Action, Answer, Head, Unreadable, UnreadableStatus, parse};
+use mantlet_core::action::{Action, Answer, Head, Unreadable, UnreadableStatus, headers, impersonates, parse, wants_upgrade as wanted};
 use mantlet_core::mask::guard;
 
 use super::limits::Room;
@@ -19,21 +18,14 @@ pub(crate) async fn resolve(ask: &mut Ask, room: &mut Room) -> Result<Action, Re
     refuse_impersonation(&ask.parts.headers)?;
     refuse_absolute_form(&ask.parts)?;
     authority::refuse_doubt(&ask.parts)?;
-    let accept = texts(&ask.parts.headers, ACCEPT)?;
-    let content_type = one(&ask.parts.headers, CONTENT_TYPE)?;
-    if one(&ask.parts.headers, CONTENT_ENCODING)?.is_some_and(|e| e != "identity") {
-        return Err(unreadable(
-            UnreadableStatus::UnsupportedMediaType,
-            "the API server reads no compressed bodies: send it without Content-Encoding",
-        ));
-    }
+    let said = headers(written(&ask.parts.headers)).map_err(Refusal::NotUnderstood)?;
     let head = Head {
         method: ask.parts.method.as_str(),
         path: &ask.path,
         query: ask.parts.uri.query(),
-        accept: &accept,
-        content_type,
-        upgrade: wants_upgrade(&ask.parts.headers),
+        accept: &said.accept,
+        content_type: said.content_type,
+        upgrade: said.upgrade,
     };
     let outline = parse(&head).map_err(Refusal::NotUnderstood)?;
     let body = match ask.body.take() {
@@ -73,8 +65,6 @@ fn refuse_moved_values(action: &Action) -> Result<(), Refusal> {
 
 /// Dropping the headers would act as somebody else than the client meant; so they are refused, and the refusal says so.
 fn refuse_impersonation(headers: &HeaderMap) -> Result<(), Refusal> {
-    // The underscore form is another header to Go and the same to many proxies (CGI).
-    let impersonates = |name: &str| name.starts_with("impersonate-") || name.starts_with("impersonate_");
     match headers.keys().any(|name| impersonates(name.as_str())) {
         false => Ok(()),
         true => Err(Refusal::NotServed(
@@ -95,40 +85,13 @@ fn refuse_absolute_form(parts: &http::request::Parts) -> Result<(), Refusal> {
     }
 }
 
-// apiserver httpstream.IsUpgradeRequest looks for "upgrade" anywhere in Connection; whoever could be taken for an upgrade is one here.
+/// Whoever could be taken for an upgrade by the API server is one here.
 pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        || headers
-            .get_all(CONNECTION)
-            .iter()
-            .any(|v| v.to_str().map_or(true, |v| v.to_ascii_lowercase().contains("upgrade")))
+    wanted(written(headers))
 }
 
-fn texts(headers: &HeaderMap, name: http::HeaderName) -> Result<Vec<&str>, Refusal> {
-    headers
-        .get_all(&name)
-        .iter()
-        .map(|v| v.to_str().map_err(|_| not_text(&name)))
-        .collect()
-}
-
-fn one(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<&str>, Refusal> {
-    let mut all = headers.get_all(&name).iter();
-    match (all.next(), all.next()) {
-        (None, _) => Ok(None),
-        (Some(v), None) => v.to_str().map(Some).map_err(|_| not_text(&name)),
-        (Some(_), Some(_)) => Err(unreadable(
-            UnreadableStatus::BadRequest,
-            &format!("the header {name} is there twice"),
-        )),
-    }
-}
-
-fn not_text(name: &http::HeaderName) -> Refusal {
-    unreadable(
-        UnreadableStatus::BadRequest,
-        &format!("the header {name} is not plain text"),
-    )
+fn written(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
 fn unreadable(status: UnreadableStatus, message: &str) -> Refusal {
