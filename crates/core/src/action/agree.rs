@@ -1,6 +1,6 @@
 //! Whether a body speaks of what the URL speaks of, and the options of a delete.
 //!
-//! In: the masked body. Out: nothing, or [`Options`]. Refuses: another group, version, namespace or name than the URL's; a `List`;
+//! In: the masked body. Out: nothing, or [`Options`]. Refuses: another group, version, kind, namespace or name than the URL's; a `List`;
 //! delete options that are not.
 //! As strict as the API server and no stricter where honest clients rely on it: kind and apiVersion may be missing
 //! (`k8s.io/apiserver` `pkg/endpoints/handlers/create.go`, the route's kind is the default), a namespace on a cluster-scoped
@@ -9,6 +9,7 @@
 use serde_json::{Map, Value};
 
 use super::{Options, ResourceRef, Unreadable, Verb, query, table};
+use crate::wire::protobuf;
 
 pub(super) fn object(verb: Verb, place: &ResourceRef, body: &Value) -> Result<(), Unreadable> {
     // A JSON patch is an array; what it makes of the object, the law sees by a dry-run.
@@ -22,6 +23,7 @@ pub(super) fn object(verb: Verb, place: &ResourceRef, body: &Value) -> Result<()
         ));
     }
     agree_on_version(place, text(object, "apiVersion")?)?;
+    agree_on_kind(place, kind)?;
     let Some(meta) = object.get("metadata") else {
         return named_if_put(verb, place, None);
     };
@@ -68,6 +70,18 @@ fn agree_on_version(place: &ResourceRef, written: Option<&str>) -> Result<(), Un
     Err(Unreadable::bad_request(
         "the apiVersion of the body is not that of the path; send the object to the path of its own group and version",
     ))
+}
+
+/// Of what Kubernetes itself serves the kind is known; of other resources the API server says, after the judgment of whoever masks
+/// and judges by the path.
+fn agree_on_kind(place: &ResourceRef, written: Option<&str>) -> Result<(), Unreadable> {
+    let known = protobuf::kind_of(&place.group, &place.version, &place.resource);
+    match (known.filter(|_| !table::carries_own_kind(place)), written) {
+        (Some(known), Some(written)) if written != known => Err(Unreadable::bad_request(format!(
+            "the kind of the body is not {known}, of which the path is; send the object to the path of its own kind",
+        ))),
+        (_, _) => Ok(()),
+    }
 }
 
 fn agree_on_namespace(place: &ResourceRef, written: Option<&str>) -> Result<(), Unreadable> {

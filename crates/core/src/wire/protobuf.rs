@@ -65,6 +65,38 @@ struct Table {
     /// `apps/v1/Deployment` to the name of its message.
     kinds: HashMap<String, String>,
     messages: HashMap<String, Message>,
+    /// `apps/v1/deployments` to its kind.
+    #[serde(skip)]
+    resources: HashMap<String, String>,
+}
+
+impl Table {
+    fn read(text: &str) -> Option<Self> {
+        let mut table: Table = serde_json::from_str(text).ok()?;
+        let kinds = table.kinds.keys().filter_map(|name| name.rsplit_once('/'));
+        table.resources = kinds
+            .map(|(version, kind)| (format!("{version}/{}", plural(kind)), kind.to_owned()))
+            .collect();
+        Some(table)
+    }
+}
+
+/// The resource of a kind of Kubernetes itself (apimachinery pkg/api/meta/restmapper.go, UnsafeGuessKindToResource).
+fn plural(kind: &str) -> String {
+    let singular = kind.to_ascii_lowercase();
+    match (singular.strip_suffix('y'), singular.ends_with('s')) {
+        (_, true) if singular.ends_with("endpoints") => singular,
+        (_, true) => format!("{singular}es"),
+        (Some(stem), false) => format!("{stem}ies"),
+        (None, false) => format!("{singular}s"),
+    }
+}
+
+/// The kind of the objects of a resource of Kubernetes itself; none of what is served by others.
+pub(crate) fn kind_of(group: &str, version: &str, resource: &str) -> Option<&'static str> {
+    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let table = table().ok()?;
+    table.resources.get(&format!("{version}/{resource}")).map(String::as_str)
 }
 
 type Message = HashMap<u32, Entry>;
@@ -112,7 +144,7 @@ enum Shape {
 
 fn table() -> Result<&'static Table, BodyFault> {
     static TABLE: OnceLock<Option<Table>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| serde_json::from_str(include_str!("../../data/protobuf.json")).ok());
+    let table = TABLE.get_or_init(|| Table::read(include_str!("../../data/protobuf.json")));
     table.as_ref().ok_or_else(|| {
         BodyFault::unsupported("this gateway cannot read protobuf; send JSON (Content-Type: application/json)")
     })

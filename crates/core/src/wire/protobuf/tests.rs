@@ -178,6 +178,26 @@ fn schemas_may_not_nest_without_end() {
 }
 
 #[test]
+fn resources_have_the_kinds_that_kubernetes_gives_them() {
+    for (group, version, resource, kind) in [
+        ("", "v1", "pods", Some("Pod")),
+        ("", "v1", "endpoints", Some("Endpoints")),
+        ("", "v1", "componentstatuses", Some("ComponentStatus")),
+        ("networking.k8s.io", "v1", "ingresses", Some("Ingress")),
+        ("networking.k8s.io", "v1", "networkpolicies", Some("NetworkPolicy")),
+        ("storage.k8s.io", "v1", "csistoragecapacities", Some("CSIStorageCapacity")),
+        ("discovery.k8s.io", "v1", "endpointslices", Some("EndpointSlice")),
+        ("apiregistration.k8s.io", "v1", "apiservices", Some("APIService")),
+        ("example.com", "v1", "pods", None),
+        ("apps", "v1", "pods", None),
+    ] {
+        assert_eq!(kind_of(group, version, resource), kind, "{group}/{version} {resource}");
+    }
+    let table = table().unwrap();
+    assert_eq!(table.resources.len(), table.kinds.len(), "two kinds share a resource");
+}
+
+#[test]
 fn every_type_of_the_table_is_known_here() {
     let table = table().unwrap();
     for message in table.kinds.values() {
