@@ -348,3 +348,112 @@ fn is_float(digits: &str) -> bool {
         && !exponent.is_empty()
         && all_digits(exponent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Value {
+        let json = to_json(text.as_bytes()).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn refused(text: &str) -> String {
+        to_json(text.as_bytes()).expect_err(text).reason
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_its_json() {
+        let text = "---\n# ours\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {a: \"1\"}}\nspec:\n  replicas: 3\n  template:\n    spec:\n      containers:\n      - name: c\n        image: nginx:1.27\n        \
+                    args: [--port=80, \"yes\", 1.5]\n        command:\n        - sh\n        - |-\n          set -e\n          \techo\n      hostPID: true\n      nodeName: ~\n";
+        let expected = serde_json::json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"a": "1"}},
+            "spec": {"replicas": 3, "template": {"spec": {
+                "containers": [{"name": "c", "image": "nginx:1.27", "args": ["--port=80", "yes", 1.5], "command": ["sh", "set -e\n\techo"]}],
+                "hostPID": true, "nodeName": null}}}
+        });
+        assert_eq!(read(text), expected);
+    }
+
+    /// T30.
+    #[test]
+    fn what_yaml_can_do_beyond_json_is_refused_by_its_name_and_place() {
+        for (text, says) in [
+            ("a: &x 1\n", "at a has an anchor"),
+            ("a: {b: &x [1]}\n", "at a.b has an anchor"),
+            ("b: 1\nc: *x\n", "line 2"),
+            ("a: &x 1\nb: *x\n", "has an anchor"),
+            ("a: !!binary aGk=\n", "at a has a tag"),
+            ("a:\n- !x y\n", "at a[0] has a tag"),
+            ("!!map {a: 1}\n", "body has a tag"),
+            ("a:\n  <<: {b: 1}\n", "at a has a merge key"),
+            ("%YAML 1.1\n---\na: 1\n", "line 1"),
+            ("a: 1\n---\nb: 2\n", "second document"),
+            ("a: 1\n---\n", "second document"),
+            ("", "no document"),
+            ("? [a]\n: b\n", "key that is a list"),
+            ("a:\n  1: b\n", "at a has a key that some readers"),
+            ("on: push\n", "has a key that some readers"),
+            ("a: \"\u{2028}\"\n", "Unicode line break"),
+            ("\u{feff}a: 1\n", "byte order mark"),
+            ("\ta: 1\n", "begins with a tab"),
+            ("a: \"\\/\"\n", "line 1 an escape"),
+            ("a: |\n  \tx\n", "at a is a block of text that begins with a tab"),
+            ("a: [b:]\n", "has no value"),
+            ("a: [b\n c]\n", "several lines"),
+        ] {
+            assert!(refused(text).contains(says), "{text:?}: {}", refused(text));
+        }
+        assert!(to_json(b"a: \xff\n").is_err());
+        let nested = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        assert!(refused(&format!("a: {nested}\n")).contains("levels deep"));
+    }
+
+    /// T30: YAML 1.1, YAML 1.2 and go-yaml v2 part here.
+    #[test]
+    fn scalars_that_readers_take_for_different_things_are_refused() {
+        for scalar in [
+            "yes", "No", "on", "OFF", "y", "N", "0777", "007", "08", "0o17", "0x1F", "0b11", "-0x1f", "1_000", "1_0.5", "1:20", "190:20:30", "22:22", ".inf", "-.Inf", ".NaN", "1e400",
+            "18446744073709551615", "9223372036854775808",
+        ] {
+            assert!(refused(&format!("a: {scalar}\n")).contains("at a "), "{scalar}");
+            assert!(refused(&format!("{scalar}: a\n")).contains("key"), "{scalar}");
+            assert_eq!(read(&format!("a: '{scalar}'\n"))["a"], *scalar);
+        }
+    }
+
+    #[test]
+    fn scalars_that_all_read_alike_are_read() {
+        for (scalar, value) in [
+            ("~", Value::Null),
+            ("Null", Value::Null),
+            ("TRUE", true.into()),
+            ("false", false.into()),
+            ("0", 0.into()),
+            ("-12", (-12).into()),
+            ("+5", 5.into()),
+            ("9223372036854775807", i64::MAX.into()),
+            ("1.5", 1.5.into()),
+            ("-.5", (-0.5).into()),
+            ("1e3", 1000.0.into()),
+            ("0.5", 0.5.into()),
+            ("10.0.0.1", "10.0.0.1".into()),
+            ("8080:80", "8080:80".into()),
+            ("2026-11-23T17:00:00Z", "2026-11-23T17:00:00Z".into()),
+            ("100m", "100m".into()),
+            ("1.2.3", "1.2.3".into()),
+            ("0D", "0D".into()),
+            ("=", "=".into()),
+            ("nginx:1.27", "nginx:1.27".into()),
+        ] {
+            assert_eq!(read(&format!("a: {scalar}\n"))["a"], value, "{scalar}");
+        }
+    }
+
+    #[test]
+    fn faults_do_not_quote_values() {
+        for text in ["a: hunter2: x\n", "a: \"hunter2\n", "hunter2: [\n", "password: 0o17hunter2\n"] {
+            assert!(!refused(text).contains("hunter2"), "{text}");
+        }
+    }
+}
