@@ -4,8 +4,8 @@
 //! has found so far. A property that does not hold panics.
 
 use mantlet_core::action::{Action, Head, Outline, Target, parse};
-use mantlet_core::mask::{Hint, Masker};
 use mantlet_core::mask::stream::Rewriter;
+use mantlet_core::mask::{Hint, Masker};
 use mantlet_core::record::Line;
 use mantlet_core::wire::body::{self, Body};
 use mantlet_core::wire::json;
@@ -73,7 +73,13 @@ pub fn accept(data: &[u8]) {
             continue;
         };
         let kept = action.accept().to_owned();
-        assert!(path.starts_with("/openapi") || kept.split(',').all(|clause| clause.split(';').next() == Some("application/json")), "{kept}");
+        assert!(
+            path.starts_with("/openapi")
+                || kept
+                    .split(',')
+                    .all(|clause| clause.split(';').next() == Some("application/json")),
+            "{kept}"
+        );
         assert!(kept.bytes().all(|b| (b' '..0x7f).contains(&b)), "{kept}");
         let again = head("GET", path, None, &[&kept]).map(complete);
         assert_eq!(again.ok().as_ref().map(Action::accept), Some(kept.as_str()));
@@ -82,7 +88,11 @@ pub fn accept(data: &[u8]) {
 
 /// A JSON body: the tree is the one that serde builds, and written anew it reads the same.
 pub fn json_body(data: &[u8]) {
-    for content_type in ["application/json", "application/merge-patch+json", "application/json-patch+json"] {
+    for content_type in [
+        "application/json",
+        "application/merge-patch+json",
+        "application/json-patch+json",
+    ] {
         let patch = content_type != "application/json";
         if let Ok(body) = body::read(Some(content_type), patch, data, Hint::Other) {
             let theirs: serde_json::Value = serde_json::from_slice(data).expect("accepted, but not JSON");
@@ -100,7 +110,10 @@ pub fn yaml_body(data: &[u8]) {
     };
     let sent = String::from_utf8(body.outgoing()).expect("UTF-8 goes upstream");
     let broken = |c: char| matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-    assert!(!sent.contains(broken), "a reader of YAML takes this for a line break: {sent:?}");
+    assert!(
+        !sent.contains(broken),
+        "a reader of YAML takes this for a line break: {sent:?}"
+    );
     reads_the_same(&body, APPLY, true);
 }
 
@@ -140,23 +153,42 @@ fn text(data: &[u8]) -> Option<&str> {
 }
 
 fn halves(target: &str) -> (&str, Option<&str>) {
-    target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
+    target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)))
 }
 
-fn head(method: &str, path: &str, query: Option<&str>, accept: &[&str]) -> Result<Outline, mantlet_core::action::Unreadable> {
-    parse(&Head { method, path, query, accept, content_type: None, upgrade: false })
+fn head(
+    method: &str,
+    path: &str,
+    query: Option<&str>,
+    accept: &[&str],
+) -> Result<Outline, mantlet_core::action::Unreadable> {
+    parse(&Head {
+        method,
+        path,
+        query,
+        accept,
+        content_type: None,
+        upgrade: false,
+    })
 }
 
 /// With the smallest body that fits.
 fn complete(outline: Outline) -> Action {
     let (verb, wants) = (outline.verb(), outline.wants_body());
     let bytes: &'static [u8] = match &outline.target() {
-        Target::Resource(place) if wants && verb.sort() == mantlet_core::action::Sort::Stores => {
-            format!("{{\"metadata\":{{\"name\":{}}}}}", serde_json::Value::from(place.name.as_str())).leak().as_bytes()
-        }
+        Target::Resource(place) if wants && verb.sort() == mantlet_core::action::Sort::Stores => format!(
+            "{{\"metadata\":{{\"name\":{}}}}}",
+            serde_json::Value::from(place.name.as_str())
+        )
+        .leak()
+        .as_bytes(),
         Target::Resource(_) | Target::Path(_) => b"",
     };
-    outline.complete(Some(bytes.into())).unwrap_or_else(|why| panic!("{verb:?}: {}", why.message))
+    outline
+        .complete(Some(bytes.into()))
+        .unwrap_or_else(|why| panic!("{verb:?}: {}", why.message))
 }
 
 fn holds_its_meaning(outline: Outline) {
@@ -171,7 +203,9 @@ fn holds_its_meaning(outline: Outline) {
     assert!(!hostile.iter().any(|piece| path.contains(piece)), "{path}");
     let again = head(action.method().as_str(), path, query, &[]).unwrap_or_else(|why| panic!("{uri}: {}", why.message));
     assert_eq!((again.target(), again.verb()), (&target, verb), "{uri}");
-    let again = again.complete(None).unwrap_or_else(|why| panic!("{uri}: {}", why.message));
+    let again = again
+        .complete(None)
+        .unwrap_or_else(|why| panic!("{uri}: {}", why.message));
     assert_eq!(again.options(), action.options());
     assert_eq!(again.request_uri(), uri);
     assert_eq!(again.request_info(), action.request_info());

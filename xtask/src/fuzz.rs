@@ -67,14 +67,19 @@ fn start(places: &Places, target: &str, seconds: u32) -> Result<Child, Fault> {
     let mut run = fuzz(places, "run");
     // New finds go to the first folder; the corpus that is kept is only read.
     run.arg(target).arg(&found).arg(format!("corpus/{target}"));
-    run.arg("--").arg(format!("-max_total_time={seconds}")).args(["-timeout=20", "-rss_limit_mb=3000"]);
+    run.arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .args(["-timeout=20", "-rss_limit_mb=3000"]);
     process::spawn(&mut run)
 }
 
 /// `cargo fuzz COMMAND`, by the nightly compiler: the sanitizer is not part of a stable one.
 fn fuzz(places: &Places, command: &str) -> std::process::Command {
     let mut cargo = std::process::Command::new(root(places).join("bin").join("cargo-fuzz"));
-    cargo.current_dir(places.root.join("fuzz")).env("RUSTUP_TOOLCHAIN", "nightly").env_remove("CARGO");
+    cargo
+        .current_dir(places.root.join("fuzz"))
+        .env("RUSTUP_TOOLCHAIN", "nightly")
+        .env_remove("CARGO");
     cargo.arg(command).arg("--target-dir").arg(places.build.join("fuzz"));
     cargo
 }
@@ -84,9 +89,22 @@ fn install(places: &Places) -> Result<(), Fault> {
         return Ok(());
     }
     println!("installing cargo-fuzz {VERSION}, once");
-    let words = ["install", "--quiet", "--debug", "--locked", "cargo-fuzz", "--version", VERSION, "--root"];
+    let words = [
+        "install",
+        "--quiet",
+        "--debug",
+        "--locked",
+        "cargo-fuzz",
+        "--version",
+        VERSION,
+        "--root",
+    ];
     let mut install = places.cargo(words);
-    process::run(install.arg(root(places)).env("CARGO_TARGET_DIR", places.build.join("cargo-fuzz")))
+    process::run(
+        install
+            .arg(root(places))
+            .env("CARGO_TARGET_DIR", places.build.join("cargo-fuzz")),
+    )
 }
 
 fn root(places: &Places) -> PathBuf {

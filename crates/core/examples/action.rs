@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(asked) => answer(&asked),
             Err(fault) => json!({ "error": format!("the line is not JSON: {fault}") }),
         };
-        let id = serde_json::from_str(&line).ok().and_then(|asked: Value| asked.get("id").cloned());
+        let id = serde_json::from_str(&line)
+            .ok()
+            .and_then(|asked: Value| asked.get("id").cloned());
         if let (Some(id), Some(answer)) = (id, answer.as_object_mut()) {
             answer.insert("id".to_owned(), id);
         }
@@ -42,7 +44,9 @@ fn answer(asked: &Value) -> Value {
         if slash && !path.ends_with('/') {
             info["Path"] = format!("{path}/").into();
         }
-        let body = action.body().map(|body| String::from_utf8_lossy(&body.outgoing()).into_owned());
+        let body = action
+            .body()
+            .map(|body| String::from_utf8_lossy(&body.outgoing()).into_owned());
         json!({
             "info": info, "verb": action.verb().as_str(), "upstream": action.request_uri(), "accept": action.accept(),
             "dryRun": action.options().dry_run, "contentType": action.body().map(|body| body.content_type()), "body": body,
@@ -54,7 +58,9 @@ fn answer(asked: &Value) -> Value {
 fn understand(asked: &Value, describe: impl Fn(&Action) -> Value) -> Result<Value, Unreadable> {
     let text = |name: &str| asked.get(name).and_then(Value::as_str);
     let url = text("url").unwrap_or_default();
-    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let (path, query) = url
+        .split_once('?')
+        .map_or((url, None), |(path, query)| (path, Some(query)));
     let written = written(asked);
     if written.iter().any(|(name, _)| impersonates(name)) {
         return Err(refused("impersonation is not possible through this gateway"));
@@ -71,7 +77,9 @@ fn understand(asked: &Value, describe: impl Fn(&Action) -> Value) -> Result<Valu
     let outline = parse(&head)?;
     let body = match (text("body"), text("bodyBase64")) {
         (None, None) => return Ok(describe(outline.so_far())),
-        (_, Some(encoded)) => BASE64_STANDARD.decode(encoded).map_err(|_| refused("bodyBase64 is not base64"))?,
+        (_, Some(encoded)) => BASE64_STANDARD
+            .decode(encoded)
+            .map_err(|_| refused("bodyBase64 is not base64"))?,
         (Some(plain), None) => plain.as_bytes().to_vec(),
     };
     // The gateway reads no body where none is expected.
@@ -80,7 +88,10 @@ fn understand(asked: &Value, describe: impl Fn(&Action) -> Value) -> Result<Valu
 }
 
 fn refused(message: &str) -> Unreadable {
-    Unreadable { status: UnreadableStatus::BadRequest, message: message.to_owned() }
+    Unreadable {
+        status: UnreadableStatus::BadRequest,
+        message: message.to_owned(),
+    }
 }
 
 /// Names in lower case; a header is a text or a list of texts.
@@ -89,7 +100,9 @@ fn written(asked: &Value) -> Vec<(String, String)> {
     let each = all.flat_map(|(name, value)| {
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         let texts = values.iter().filter_map(Value::as_str);
-        texts.map(|text| (name.to_ascii_lowercase(), text.to_owned())).collect::<Vec<_>>()
+        texts
+            .map(|text| (name.to_ascii_lowercase(), text.to_owned()))
+            .collect::<Vec<_>>()
     });
     each.collect()
 }

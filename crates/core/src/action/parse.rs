@@ -121,6 +121,7 @@ fn resource(
     let Query { pairs, mut options } = query::read(kind, pairs, rows)?;
     if selects(verb) {
         let named = selector::exact_name(&options.field_selector)?;
+        selector::labels_beside(&named, &options.label_selector)?;
         // Only list and watch take their name from it (requestinfo.go): a deletecollection stays unnamed.
         if verb != Verb::DeleteCollection {
             place.name = named;

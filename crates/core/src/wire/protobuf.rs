@@ -94,9 +94,16 @@ fn plural(kind: &str) -> String {
 
 /// The kind of the objects of a resource of Kubernetes itself; none of what is served by others.
 pub(crate) fn kind_of(group: &str, version: &str, resource: &str) -> Option<&'static str> {
-    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     let table = table().ok()?;
-    table.resources.get(&format!("{version}/{resource}")).map(String::as_str)
+    table
+        .resources
+        .get(&format!("{version}/{resource}"))
+        .map(String::as_str)
 }
 
 type Message = HashMap<u32, Entry>;

@@ -313,7 +313,9 @@ fn number(text: &str) -> Result<Value, &'static str> {
 fn is_disputed(digits: &str) -> bool {
     let all = |more: &[u8]| digits.bytes().all(|b| b.is_ascii_digit() || more.contains(&b));
     let after_zero = digits.strip_prefix('0').unwrap_or_default();
-    after_zero.starts_with(['x', 'X', 'o', 'O', 'b', 'B'])
+    after_zero
+        .strip_prefix(['x', 'X', 'o', 'O', 'b', 'B'])
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_'))
         || (after_zero.starts_with(|c: char| c.is_ascii_digit()) && all(b"_.eE+-:"))
         || (digits.contains('_') && all(b"_.eE+-:"))
         || (digits.contains(':') && is_sexagesimal(digits))
@@ -413,8 +415,30 @@ mod tests {
     #[test]
     fn scalars_that_readers_take_for_different_things_are_refused() {
         for scalar in [
-            "yes", "No", "on", "OFF", "y", "N", "0777", "007", "08", "0o17", "0x1F", "0b11", "-0x1f", "1_000", "1_0.5", "1:20", "190:20:30", "22:22", ".inf", "-.Inf", ".NaN", "1e400",
-            "18446744073709551615", "9223372036854775808",
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "y",
+            "N",
+            "0777",
+            "007",
+            "08",
+            "0o17",
+            "0x1F",
+            "0b11",
+            "-0x1f",
+            "1_000",
+            "1_0.5",
+            "1:20",
+            "190:20:30",
+            "22:22",
+            ".inf",
+            "-.Inf",
+            ".NaN",
+            "1e400",
+            "18446744073709551615",
+            "9223372036854775808",
         ] {
             assert!(refused(&format!("a: {scalar}\n")).contains("at a "), "{scalar}");
             assert!(refused(&format!("{scalar}: a\n")).contains("key"), "{scalar}");
@@ -443,6 +467,7 @@ mod tests {
             ("100m", "100m".into()),
             ("1.2.3", "1.2.3".into()),
             ("0D", "0D".into()),
+            ("0xyz", "0xyz".into()),
             ("=", "=".into()),
             ("nginx:1.27", "nginx:1.27".into()),
         ] {
@@ -452,7 +477,12 @@ mod tests {
 
     #[test]
     fn faults_do_not_quote_values() {
-        for text in ["a: hunter2: x\n", "a: \"hunter2\n", "hunter2: [\n", "password: 0o17hunter2\n"] {
+        for text in [
+            "a: hunter2: x\n",
+            "a: \"hunter2\n",
+            "hunter2: [\n",
+            "hunter2: 0o17\n  hunter2\n- b\n",
+        ] {
             assert!(!refused(text).contains("hunter2"), "{text}");
         }
     }

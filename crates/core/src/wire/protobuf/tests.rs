@@ -185,7 +185,12 @@ fn resources_have_the_kinds_that_kubernetes_gives_them() {
         ("", "v1", "componentstatuses", Some("ComponentStatus")),
         ("networking.k8s.io", "v1", "ingresses", Some("Ingress")),
         ("networking.k8s.io", "v1", "networkpolicies", Some("NetworkPolicy")),
-        ("storage.k8s.io", "v1", "csistoragecapacities", Some("CSIStorageCapacity")),
+        (
+            "storage.k8s.io",
+            "v1",
+            "csistoragecapacities",
+            Some("CSIStorageCapacity"),
+        ),
         ("discovery.k8s.io", "v1", "endpointslices", Some("EndpointSlice")),
         ("apiregistration.k8s.io", "v1", "apiservices", Some("APIService")),
         ("example.com", "v1", "pods", None),
