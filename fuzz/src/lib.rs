@@ -10,8 +10,11 @@ use mantlet_core::record::Line;
 use mantlet_core::wire::body::{self, Body};
 use mantlet_core::wire::json;
 
+/// What a target does with bytes.
+pub type Property = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Property); 8] = [
     ("url", url),
     ("query", query),
     ("accept", accept),
