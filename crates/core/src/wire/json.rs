@@ -7,6 +7,7 @@
 //! Deliberately not: the shape of any kind. Unknown fields are the server's to refuse.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -91,6 +92,9 @@ impl Level {
     }
 }
 
+/// The keys of an object so far, lower case to as written: a look through all of them for each would be for ever.
+type Folded = HashMap<String, String>;
+
 #[derive(Clone, Copy)]
 struct Node<'a> {
     /// What the caller sent: JSON or YAML.
@@ -115,7 +119,7 @@ impl Node<'_> {
         Ok(self.depth + 1)
     }
 
-    fn admit_key<E: serde::de::Error>(&self, map: &Map<String, Value>, key: &str) -> Result<(), E> {
+    fn admit_key<E: serde::de::Error>(&self, map: &Map<String, Value>, folded: &mut Folded, key: &str) -> Result<(), E> {
         if is_reserved(key) {
             return Err(self.refuse(RESERVED));
         }
@@ -125,20 +129,24 @@ impl Node<'_> {
                 "has `{key}` twice; readers would disagree on which counts"
             )));
         }
-        if let Some(other) = self.case_variant(map, key) {
+        if let Some(other) = self.case_variant(map, folded, key) {
             let key = Path::Field(self.path, key);
             return Err(self.refuse(format_args!("has `{key}`, which differs from `{other}` only in case")));
+        }
+        if self.level != Level::Deep {
+            folded.insert(key.to_ascii_lowercase(), key.to_owned());
         }
         Ok(())
     }
 
-    fn case_variant<'m>(&self, map: &'m Map<String, Value>, key: &str) -> Option<&'m str> {
+    fn case_variant<'m>(&self, map: &'m Map<String, Value>, folded: &'m Folded, key: &str) -> Option<&'m str> {
         let same = |other: &str| other != key && other.eq_ignore_ascii_case(key);
         let known = TOP_LEVEL.into_iter().find(|known| same(known));
         let sniffed = same("apiVersion") || same("kind") || key == "apiVersion" || key == "kind";
         match self.level {
             Level::Top if known.is_some() => known,
-            Level::Top | Level::Second => map.keys().map(String::as_str).find(|other| same(other)),
+            Level::Top | Level::Second => folded.get(&key.to_ascii_lowercase()).map(String::as_str),
+            // Once in an object: of a second variant the first is found.
             Level::Deep if sniffed => map.keys().map(String::as_str).find(|other| same(other)),
             Level::Deep => None,
         }
@@ -210,9 +218,9 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let depth = self.deeper()?;
-        let mut map = Map::new();
+        let (mut map, mut folded) = (Map::new(), Folded::new());
         while let Some(key) = members.next_key::<String>()? {
-            self.admit_key(&map, &key)?;
+            self.admit_key(&map, &mut folded, &key)?;
             let path = Path::Field(self.path, &key);
             let node = Node {
                 path: &path,
