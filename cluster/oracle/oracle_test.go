@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -61,6 +62,36 @@ func TestAWatchStreamIsSplitIntoItsEvents(t *testing.T) {
 	a := asked(t, `{"op":"frames","contentType":"application/json;stream=watch","data":`+string(data)+`}`)[0]
 	if a.Error != "" || len(a.Frames) != 2 || a.Frames[1].Type != "DELETED" {
 		t.Errorf("answered %+v", a)
+	}
+}
+
+func TestTheSameSeedInventsTheSameObject(t *testing.T) {
+	kinds := map[string]bool{}
+	for seed := range 60 {
+		question := fmt.Sprintf(`{"op":"invent","seed":%d}`, seed)
+		both := asked(t, question, question)
+		a, b := both[0], both[1]
+		if a.Error != "" || !bytes.Equal(a.Data, b.Data) || !bytes.Equal(a.JSON, b.JSON) || a.YAML != b.YAML {
+			t.Fatalf("seed %d: %s, or two objects", seed, a.Error)
+		}
+		kinds[a.GVK] = true
+	}
+	if len(kinds) < 60 {
+		t.Errorf("%d kinds of 60", len(kinds))
+	}
+}
+
+func TestAnApplyPatchIsReadAsTheServerReadsIt(t *testing.T) {
+	data, err := json.Marshal([]byte("a: yes\nb: 0777\n---\nc: 1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := asked(t, `{"op":"apply","data":`+string(data)+`}`, `{"op":"apply","data":"LSBh"}`)
+	if got := string(answers[0].JSON); got != `{"a":true,"b":511}` {
+		t.Errorf("read %s (%s)", got, answers[0].Error)
+	}
+	if answers[1].Error == "" {
+		t.Error("a list was taken for a patch")
 	}
 }
 

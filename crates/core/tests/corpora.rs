@@ -1,6 +1,11 @@
 //! What the fuzzers have found so far (`fuzz/corpus/TARGET`), put to the same properties at every run.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "all of it is tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "all of it is tests"
+)]
 
 use std::path::Path;
 

@@ -119,7 +119,12 @@ impl Node<'_> {
         Ok(self.depth + 1)
     }
 
-    fn admit_key<E: serde::de::Error>(&self, map: &Map<String, Value>, folded: &mut Folded, key: &str) -> Result<(), E> {
+    fn admit_key<E: serde::de::Error>(
+        &self,
+        map: &Map<String, Value>,
+        folded: &mut Folded,
+        key: &str,
+    ) -> Result<(), E> {
         if is_reserved(key) {
             return Err(self.refuse(RESERVED));
         }
