@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use mantlet_core::mask::Hint;
+use mantlet_core::wire::body;
 use serde_json::{Map, Value, json};
 
 mod requests;
@@ -26,6 +29,7 @@ fn main() -> Result<(), Fault> {
         ("objects.jsonl", objects()?),
         ("apply.jsonl", patches()?),
     ];
+    what_goes_upstream_is_read_the_same(&files[1].1, &files[2].1)?;
     for (name, lines) in files {
         settle(&folder.join(name), lines.join("\n") + "\n", check)?;
     }
@@ -83,7 +87,6 @@ fn objects() -> Result<Vec<String>, Fault> {
 
 /// One line: an apply patch, and what the API server reads in it, or that it does not.
 fn patches() -> Result<Vec<String>, Fault> {
-    use base64::prelude::{BASE64_STANDARD, Engine as _};
     let patches = yaml::all();
     let questions = patches
         .iter()
@@ -97,6 +100,64 @@ fn patches() -> Result<Vec<String>, Fault> {
             None => json!({"yaml": text}).to_string(),
         });
     Ok(lines.collect())
+}
+
+/// An apply patch goes upstream as JSON, which the API server reads as YAML: it must find in it what we found in the patch.
+fn what_goes_upstream_is_read_the_same(objects: &[String], patches: &[String]) -> Result<(), Fault> {
+    let read = |line: &String, name: &str| Ok::<_, Fault>(serde_json::from_str::<Value>(line)?[name].clone());
+    let mut bodies = Vec::new();
+    for line in objects {
+        bodies.push(read(line, "json")?.to_string());
+    }
+    for line in patches {
+        bodies.extend(read(line, "yaml")?.as_str().map(str::to_owned));
+    }
+    // Every character that could end a line, a string or a document somewhere, as key and as value.
+    let odd = (0..=0x2100)
+        .chain(0xd7f0..=0xd7ff)
+        .chain(0xe000..=0xe010)
+        .chain(0xfe00..=0xffff)
+        .chain(0x1_f600..=0x1_f610);
+    for c in odd.filter_map(char::from_u32) {
+        bodies.push(json!({ "a": format!("x {c} y"), format!("k{c}l"): [format!("{c}")] }).to_string());
+    }
+    let sent = bodies.iter().filter_map(|text| {
+        let body = body::read(Some("application/apply-patch+yaml"), true, text.as_bytes(), Hint::Other);
+        body.ok().map(|body| body.outgoing())
+    });
+    let sent: Vec<Vec<u8>> = sent.collect();
+    let questions = sent
+        .iter()
+        .map(|bytes| json!({"op": "apply", "data": BASE64_STANDARD.encode(bytes)}));
+    let answers = ask(questions.collect())?;
+    for (bytes, answer) in sent.iter().zip(&answers) {
+        let ours: Value = serde_json::from_slice(bytes)?;
+        if answer.get("json").map(by_value) != Some(by_value(&ours)) {
+            return Err(format!("upstream {} is read as {answer}", String::from_utf8_lossy(bytes)).into());
+        }
+    }
+    match answers.len() > 9000 {
+        true => Ok(()),
+        false => Err(format!("only {} patches went upstream", answers.len()).into()),
+    }
+}
+
+/// Go writes 1.0 as 1.
+fn by_value(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.iter().map(|(key, value)| (key.clone(), by_value(value))).collect()),
+        Value::Array(items) => Value::Array(items.iter().map(by_value).collect()),
+        Value::Number(number) => number.as_i64().map_or_else(
+            || {
+                number
+                    .as_f64()
+                    .filter(|float| float.fract() == 0.0)
+                    .map_or(value.clone(), |float| (float as i64).into())
+            },
+            Value::from,
+        ),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
 }
 
 fn ask(questions: Vec<Value>) -> Result<Vec<Value>, Fault> {
