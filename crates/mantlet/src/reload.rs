@@ -1,6 +1,6 @@
 //! The configuration as it changes under a running gateway.
 //!
-//! In: the files that were read, looked at every second; SIGHUP. Out: issuers, law and certificate, swapped whole, with a new epoch.
+//! In: the files that were read, looked at every second; SIGHUP. Out: issuers, law, recording policy and certificate, swapped whole, with a new epoch.
 //! Refuses: files with a fault, and a change of what only a start can change. Then everything stays as it was, and the log, a metric and
 //! `/readyz?verbose` say so until the files are good again.
 //! Deliberately does not: put a part of a change into force, or read files that are just being written: they are read once they have been still
@@ -36,7 +36,7 @@ pub struct Reload {
     written: Written,
     finish: Finish,
     seen: Look,
-    /// The kubeconfigs of clusters: only a start reads them.
+    /// The kubeconfigs of clusters and of the audit webhook: only a start reads them.
     at_start: Look,
 }
 
@@ -141,6 +141,7 @@ impl Reload {
             })?;
         }
         self.certificates.replace(config.listen.tls.certified);
+        self.gateway.recorder.enact(config.recording.policy);
         self.gateway.law.enact(config.law, changed);
         self.written = config.written;
         Ok(())
@@ -165,7 +166,12 @@ impl Origin {
         Self {
             file: config.file.clone(),
             files: config.files.clone(),
-            kubeconfigs: config.clusters.iter().filter_map(kubeconfig).collect(),
+            kubeconfigs: config
+                .clusters
+                .iter()
+                .filter_map(kubeconfig)
+                .chain(config.recording.webhook.clone())
+                .collect(),
             written: config.written.clone(),
         }
     }
@@ -181,6 +187,7 @@ fn fixed(file: &Path, before: &Configuration, after: &Configuration) -> Vec<Faul
         still.policies.clear();
         still.listen.tls.cert_file.clear();
         still.listen.tls.key_file.clear();
+        still.recording.policy = None;
         match serde_json::to_value(still) {
             Ok(serde_json::Value::Object(sections)) => sections,
             Ok(_) | Err(_) => serde_json::Map::new(),

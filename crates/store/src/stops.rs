@@ -236,9 +236,14 @@ mod tests {
     /// Two gateways on one database: what an operator says to one holds in the other.
     #[tokio::test]
     async fn what_is_stopped_by_way_of_one_process_is_stopped_in_all() {
-        let Some(scratch) = Scratch::postgres().await else { return };
+        let Some(scratch) = Scratch::postgres().await else {
+            return;
+        };
         let clock = clock();
-        let (here, there) = (open(&scratch, &clock).await.unwrap(), open(&scratch, &clock).await.unwrap());
+        let (here, there) = (
+            open(&scratch, &clock).await.unwrap(),
+            open(&scratch, &clock).await.unwrap(),
+        );
         let (coder, other) = (enter(&there, "coder", &clock), enter(&there, "other", &clock));
         suspend(&here, "coder", &clock).await;
         there.index.settled().await.unwrap();

@@ -3,7 +3,9 @@
 //! Does not judge, and reads no header but those named here.
 
 use http::HeaderMap;
-use mantlet_core::action::{Action, Answer, Head, Unreadable, UnreadableStatus, headers, impersonates, parse, wants_upgrade as wanted};
+use mantlet_core::action::{
+    Action, Answer, Head, Unreadable, UnreadableStatus, headers, impersonates, parse, wants_upgrade as wanted,
+};
 use mantlet_core::mask::guard;
 
 use super::limits::Room;
