@@ -892,6 +892,8 @@ mod tests {
             population: Population::People,
             username: "ops".into(),
             groups: Vec::new(),
+            uid: String::new(),
+            extra: BTreeMap::new(),
             claims: Value::Null,
             expires: Timestamp::from_seconds(9),
         };
