@@ -81,7 +81,7 @@ const SAYS: &[(&str, &str, &[&str])] = &[
         "kubectl create namespace scratch --dry-run=server",
         &["namespace/scratch created (server dry run)"],
     ),
-    ("admin", "kubectl auth whoami", &["admin", "mantlet.dev/session"]),
+    ("admin", "kubectl get agents", &["coder", "Active"]),
     (
         "admin",
         "kubectl create token coder -n mantlet-agents",

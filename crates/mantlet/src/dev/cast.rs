@@ -125,17 +125,17 @@ pub fn sandbox(node: bool) -> Vec<Player> {
             ],
         ),
         Player::new(
-            "admin",
+            ADMIN,
             Population::People,
             &[],
             "default",
-            "cluster-admin, whom no shipped policy names",
+            "cluster-admin, whom no shipped policy names; operator and auditor of the gateway",
             &[
                 ("kubectl get nodes", "whatever RBAC allows"),
                 ("kubectl create namespace scratch --dry-run=server", "works"),
                 (
-                    "kubectl auth whoami",
-                    "as whom the cluster sees them, with the session's name",
+                    "kubectl get agents",
+                    "who may act; `mantlet agent suspend coder` would stop it at once",
                 ),
                 (
                     "kubectl create token coder -n mantlet-agents",
@@ -149,6 +149,9 @@ pub fn sandbox(node: bool) -> Vec<Player> {
         ),
     ]
 }
+
+/// The subject of whom the sandbox's cluster lets do everything.
+pub const ADMIN: &str = "admin";
 
 /// The subject of the person at this machine.
 pub const YOU: &str = "you";

@@ -10,7 +10,7 @@ use mantlet_core::identity::Population;
 use serde_json::{Value, json};
 
 use super::ca::Certificates;
-use super::cast::Player;
+use super::cast::{self, Player};
 use super::home::Home;
 
 /// The audience of tokens that this gateway accepts.
@@ -53,11 +53,21 @@ impl Scene<'_> {
             "clusters": [cluster],
             "authentication": "authentication.yaml",
             "issuers": [{"url": self.people, "population": "people"}, {"url": self.agents, "population": "agents"}],
-            "authorization": {"roles": [{"role": "viewer", "group": "sre", "issuer": self.people, "clusters": ["*"]}]},
+            "authorization": {"roles": self.roles()},
             "policies": "policies",
             "storage": {"database": format!("sqlite://{}", self.home.path("mantlet.db").display()), "journal": "journal", "recordings": "recordings", "keyFile": "keyring.key"},
             "telemetry": {"address": self.telemetry},
         })
+    }
+
+    /// The group sre looks on; who owns the machine, or the sandbox, reads bodies and stops agents.
+    fn roles(&self) -> Vec<Value> {
+        let grant = |role: &str, whom: &str, name: &str| json!({"role": role, whom: name, "issuer": self.people, "clusters": ["*"]});
+        let mut roles = vec![grant("viewer", "group", "sre")];
+        for user in [cast::ADMIN, cast::YOU] {
+            roles.extend(["auditor", "operator"].map(|role| grant(role, "user", user)));
+        }
+        roles
     }
 
     fn authentication(&self) -> Result<String> {
