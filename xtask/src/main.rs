@@ -3,6 +3,7 @@
 //! Only the standard library, so that it builds in a second before anything else does.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task speaks to the terminal")]
 
+mod bench;
 mod cluster;
 mod deny;
 mod fault;
@@ -24,7 +25,447 @@ use places::Places;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
   test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster and PostgreSQL
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
+  test              everything that CI runs: format, lints, licenses, tidy, unit tests, stories on a real cluster
+  bench [FLAGS]     the gateway beside its peers: `--quick`, `--row N`, `--mantlet BINARY`
   long [NAME]       a run too long for `test`; without a name, lists them
   action [ARGS]     what a request means: `cargo run -p mantlet-core --example action`
   schema [--check]  write crates/core/data/protobuf.json anew, or fail if it differs
@@ -48,6 +489,7 @@ fn run(arguments: &[String]) -> Result<(), Fault> {
     let (task, rest) = arguments.split_first().ok_or_else(|| Fault::from(USAGE))?;
     match task.as_str() {
         "test" => test::run(&places),
+        "bench" => bench::run(&places, rest),
         "long" => long::run(&places, rest),
         "action" => process::run(
             places

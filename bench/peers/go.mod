@@ -1,0 +1,3 @@
+module mantlet.dev/bench/peers
+
+go 1.25
