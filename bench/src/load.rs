@@ -113,9 +113,9 @@ impl Bench<'_> {
 
     fn command(&self, target: &Target, shape: Shape, call: Call) -> Result<Command> {
         let mut command = Command::new(self.h2load);
-        let seconds = (BEFORE + self.lasts).as_secs_f64() + 0.2;
+        let lasts = BEFORE + self.lasts + Duration::from_millis(200);
         command
-            .args(["-t", "1", "-D", &format!("{seconds:.1}")])
+            .args(["-t", "1", "-D", &format!("{}ms", lasts.as_millis())])
             .args(shape.flags())
             .args(["-H", &format!("authorization: Bearer {}", self.token)]);
         let url = |path: &str| format!("https://{}/api/v1/namespaces/bench/{path}", target.address);
