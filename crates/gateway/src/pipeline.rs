@@ -11,7 +11,7 @@ use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
 use mantlet_desk::Desk;
-use mantlet_store::{NoSession, Store};
+use mantlet_store::{NoSession, Store, StoreFault};
 
 use crate::arrive::accept::RawRequest;
 use crate::arrive::authenticate::Authenticator;
@@ -139,7 +139,7 @@ impl Gateway {
         entry.called_by(&caller, session);
         self.enter(&caller, cluster.name(), entry)
             .map_err(|denial| entry.denied(denial, law.epoch().number()))?;
-        let masker = self.masker(&known.uid)?;
+        let masker = self.masker(&cluster, known)?;
         let mut room = self.limits.room(format!(
             "{} {}",
             caller.verified().issuer(),
@@ -268,13 +268,10 @@ impl Gateway {
         })
     }
 
-    fn masker(&self, uid: &str) -> Result<Arc<Masker>, Refusal> {
-        let key = self
-            .store
-            .keyring
-            .mask_key()
-            .map_err(|fault| Refusal::NotMasked(fault.to_string()))?;
-        Ok(Arc::new(Masker::new(&key, uid)))
+    fn masker(&self, cluster: &Cluster, known: &ClusterRef) -> Result<Arc<Masker>, Refusal> {
+        let make = || Ok(Masker::new(&self.store.keyring.mask_key()?, &known.uid));
+        let masker = cluster.masker(make).map_err(|fault: StoreFault| Refusal::NotMasked(fault.to_string()))?;
+        Ok(masker.clone())
     }
 }
 

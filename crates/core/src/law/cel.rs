@@ -46,17 +46,17 @@ pub(super) enum Truth {
 
 /// The JSON that expressions about one identity read.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct Identity<'a> {
     user: Value,
-    claims: Value,
+    claims: &'a Value,
 }
 
 /// The JSON that expressions about one request read, but for the object.
 #[derive(Debug)]
-pub(super) struct Documents {
+pub(super) struct Documents<'c> {
     request: Value,
     agent: Value,
-    identity: Identity,
+    identity: Identity<'c>,
     now: SystemTime,
 }
 
@@ -96,7 +96,7 @@ impl Expression {
     }
 
     /// Whether the identity is meant.
-    pub(super) fn recognizes(&self, identity: &Identity) -> Result<bool, String> {
+    pub(super) fn recognizes(&self, identity: &Identity<'_>) -> Result<bool, String> {
         match self
             .0
             .evaluate(&identity.bindings())
@@ -108,7 +108,7 @@ impl Expression {
     }
 
     /// The text or number that names a session.
-    pub(super) fn key(&self, identity: &Identity) -> Result<String, String> {
+    pub(super) fn key(&self, identity: &Identity<'_>) -> Result<String, String> {
         match self
             .0
             .evaluate(&identity.bindings())
@@ -155,7 +155,7 @@ impl Variables {
     }
 
     /// Their values. One that errs is left out, so that naming it is an error; `None` if one depends on an object that is not known.
-    pub(super) fn values(&self, documents: &Documents, object: Object<'_>) -> Option<Value> {
+    pub(super) fn values(&self, documents: &Documents<'_>, object: Object<'_>) -> Option<Value> {
         let mut known = Value::Object(Map::new());
         for (name, expression) in &self.0 {
             let outcome = expression.0.evaluate(&documents.bindings(object, Some(&known)));
@@ -171,8 +171,8 @@ impl Variables {
     }
 }
 
-impl Identity {
-    pub(super) fn of(verified: &Verified) -> Self {
+impl<'a> Identity<'a> {
+    pub(super) fn of(verified: &'a Verified) -> Self {
         let user = json!({
             "username": verified.username(),
             "groups": verified.groups(),
@@ -183,20 +183,20 @@ impl Identity {
         });
         Self {
             user,
-            claims: verified.claims().clone(),
+            claims: verified.claims(),
         }
     }
 
     fn bindings(&self) -> Bindings<'_> {
         let mut bindings = Bindings::new(None);
-        bindings.bind("user", &self.user).bind("claims", &self.claims);
+        bindings.bind("user", &self.user).bind("claims", self.claims);
         bindings
     }
 }
 
-impl Documents {
+impl<'c> Documents<'c> {
     pub(super) fn of(
-        caller: &Caller,
+        caller: &'c Caller,
         action: &Action,
         resource: &ResourceRef,
         name: Named<'_>,
@@ -219,7 +219,7 @@ impl Documents {
         bindings.bind("request", &self.request).bind("agent", &self.agent);
         bindings
             .bind("user", &self.identity.user)
-            .bind("claims", &self.identity.claims);
+            .bind("claims", self.identity.claims);
         match object {
             Object::Known(object) => {
                 bindings.bind("object", object);

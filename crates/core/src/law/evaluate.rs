@@ -322,7 +322,7 @@ impl<'a> Sitting<'a> {
         }
     }
 
-    fn judge_by_policy(&mut self, policy: &Policy, documents: &Documents) {
+    fn judge_by_policy(&mut self, policy: &Policy, documents: &Documents<'_>) {
         let rule = rule_of(policy);
         let strength = policy.strength(self.caller.verified().population());
         match policy.opinion(documents, self.sight.object()) {

@@ -80,7 +80,7 @@ impl Policy {
     }
 
     /// Conditions first, then the first validation that is not true speaks.
-    pub(super) fn opinion(&self, documents: &Documents, object: Object<'_>) -> Opinion<'_> {
+    pub(super) fn opinion(&self, documents: &Documents<'_>, object: Object<'_>) -> Opinion<'_> {
         let variables = self.variables.values(documents, object);
         let scene = documents.scene(object, variables.as_ref());
         self.opinion_of_conditions(&scene).unwrap_or_else(|| {

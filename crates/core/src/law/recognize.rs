@@ -117,7 +117,7 @@ fn expired(agent: &Agent) -> Denial {
 }
 
 impl Agent {
-    fn matches(&self, identity: &Identity) -> Result<bool, String> {
+    fn matches(&self, identity: &Identity<'_>) -> Result<bool, String> {
         for expression in &self.matching {
             if !expression.recognizes(identity)? {
                 return Ok(false);

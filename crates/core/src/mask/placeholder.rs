@@ -10,6 +10,7 @@
 //! before `data`; for embedded objects that do not, the enclosing object's name takes its place.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -59,9 +60,9 @@ impl fmt::Debug for MaskKey {
 /// Makes the placeholders of one cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Masker {
-    head: String,
-    /// None: the blind masker, whose placeholders are all one.
-    begun: Option<hmac::Context>,
+    head: Arc<str>,
+    /// None: the blind masker, whose placeholders are all one. Shared: every watch has a clone.
+    begun: Option<Arc<hmac::Context>>,
 }
 
 impl fmt::Debug for Masker {
@@ -78,22 +79,22 @@ impl Masker {
         let mut begun = hmac::Context::with_key(&key.key);
         measured(&mut begun, cluster.as_bytes());
         Self {
-            head: format!("{PREFIX}{}.", key.kid),
-            begun: Some(begun),
+            head: format!("{PREFIX}{}.", key.kid).into(),
+            begun: Some(Arc::new(begun)),
         }
     }
 
     /// Makes one and the same placeholder of every value.
     pub fn blind() -> Self {
         Self {
-            head: format!("{PREFIX}0."),
+            head: format!("{PREFIX}0.").into(),
             begun: None,
         }
     }
 
     /// Begins the MAC of one value; its bytes follow in any number of pieces.
     pub(super) fn begin(&self, whose: &[u8], key: &[u8]) -> Mac {
-        Mac(self.begun.clone().map(|mut context| {
+        Mac(self.begun.as_deref().cloned().map(|mut context| {
             measured(&mut context, whose);
             measured(&mut context, key);
             context

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use mantlet_core::identity::Impersonation;
 use mantlet_core::law::{ClusterRef, Lookup};
+use mantlet_core::mask::Masker;
 use mantlet_core::record::AuditId;
 use mantlet_core::wire::outgoing::Outgoing;
 use mantlet_kubeconfig::Credential;
@@ -40,6 +41,7 @@ pub struct Cluster {
     name: String,
     pinned: Option<String>,
     known: OnceLock<ClusterRef>,
+    masker: OnceLock<Arc<Masker>>,
     credential: Credential,
     requests: Lane,
     /// Watches and followed logs have connections of their own: they hold their places for half an hour.
@@ -101,6 +103,7 @@ impl Cluster {
             name: name.to_owned(),
             pinned,
             known: OnceLock::new(),
+            masker: OnceLock::new(),
             credential,
             requests: Lane::new(dialer.clone(), tasks.clone()),
             streams: Lane::new(dialer, tasks.clone()),
@@ -114,6 +117,15 @@ impl Cluster {
     /// Name and uid, once the cluster has said who it is.
     pub fn identity(&self) -> Option<&ClusterRef> {
         self.known.get()
+    }
+
+    /// The masker of this cluster's values, made once: the uid never changes once it is known.
+    pub(crate) fn masker<E>(&self, make: impl FnOnce() -> Result<Masker, E>) -> Result<&Arc<Masker>, E> {
+        if let Some(masker) = self.masker.get() {
+            return Ok(masker);
+        }
+        let made = Arc::new(make()?);
+        Ok(self.masker.get_or_init(|| made))
     }
 
     /// Asks the cluster for its uid and compares it with the pinned one.
