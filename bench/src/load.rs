@@ -1,5 +1,6 @@
 //! One measurement: h2load on a target, and what each request cost it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -32,7 +33,7 @@ pub(crate) enum Call {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sample {
     /// CPU time for each request, in microseconds; what is done after the load for its sake is in it.
     pub(crate) cost: f64,
@@ -40,6 +41,8 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// Which part of the cost came after the load.
     pub(crate) afterwards: f64,
+    /// The cost by thread, in microseconds for each request.
+    pub(crate) threads: BTreeMap<String, f64>,
 }
 
 /// Connections are made and caches filled in this time; it is not measured.
@@ -84,6 +87,7 @@ impl Bench<'_> {
             .context("h2load")?;
         sleep(BEFORE);
         let (begun, cpu, requests) = (Instant::now(), target.cpu()?, self.stub.answered());
+        let threads = target.threads()?;
         sleep(self.lasts);
         // Both at the same moment: what is under way then is a hundred requests of tens of thousands.
         let (took, during) = (begun.elapsed(), target.cpu()? - cpu);
@@ -102,12 +106,18 @@ impl Bench<'_> {
         let all = target.cpu()? - cpu;
         // What the end of h2load's time cost beyond the measured stretch is shared out by requests.
         let cost = all.as_secs_f64() / ended as f64;
+        let spent = |(name, spent): (String, Duration)| {
+            let more = spent.saturating_sub(threads.get(&name).copied().unwrap_or_default());
+            (name, more.as_secs_f64() * 1e6 / ended as f64)
+        };
+        let threads = target.threads()?.into_iter().map(spent).collect();
         let steady = during.as_secs_f64() / measured as f64;
         Ok(Sample {
             cost: cost * 1e6,
             requests: ended,
             per_second: measured as f64 / took.as_secs_f64(),
             afterwards: 1.0 - steady / cost,
+            threads,
         })
     }
 

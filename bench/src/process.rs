@@ -1,5 +1,6 @@
 //! What the kernel says of a process and all that it started: CPU time, memory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -17,6 +18,24 @@ pub(crate) fn cpu(root: u32) -> Result<Duration> {
         ticks += stat(process).map_or(0, |stat| stat.ticks);
     }
     Ok(TICK * ticks)
+}
+
+/// CPU time of the threads that live now, by name, to the nanosecond: what the whole is spent on.
+pub(crate) fn threads(root: u32) -> Result<BTreeMap<String, Duration>> {
+    let mut found: BTreeMap<String, Duration> = BTreeMap::new();
+    for process in tree(root)? {
+        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+            let folder = entry?.path();
+            let read = |file| fs::read_to_string(folder.join(file));
+            // It may have ended in between.
+            let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else {
+                continue;
+            };
+            let spent = times.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+            *found.entry(name.trim_end().to_owned()).or_default() += spent.map_or(Duration::ZERO, Duration::from_nanos);
+        }
+    }
+    Ok(found)
 }
 
 /// Resident memory, in KiB.

@@ -201,6 +201,7 @@ impl Report {
                 let each = |value: fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<_>>();
                 json!({"call": format!("{call:?}"), "shape": shape.name(), "target": kind.name(),
                     "cpuMicrosecondsPerRequest": each(|sample| sample.cost), "afterwards": each(|sample| sample.afterwards),
+                    "threads": samples.iter().map(|sample| json!(sample.threads)).collect::<Vec<_>>(),
                     "requests": samples.iter().map(|sample| sample.requests).collect::<Vec<_>>()})
             })
             .collect();

@@ -92,6 +92,9 @@ impl Run<'_> {
                     sample.requests,
                     sample.afterwards * 100.0
                 );
+                if *kind == Kind::Mantlet {
+                    eprintln!("    by thread: {}", by_thread(&sample));
+                }
                 self.samples.entry((*call, *shape, *kind)).or_default().push(sample);
             }
         }
@@ -315,6 +318,14 @@ impl Run<'_> {
         });
         Ok(())
     }
+}
+
+fn by_thread(sample: &Sample) -> String {
+    let spent = sample.threads.iter().filter(|(_, micros)| **micros >= 0.1);
+    spent
+        .map(|(name, micros)| format!("{name} {micros:.1} µs"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {

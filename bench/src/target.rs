@@ -1,5 +1,6 @@
 //! The gateway and its peers: how each is set up, started on CPU 0, and known to be ready.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -80,6 +81,10 @@ impl Target {
 
     pub(crate) fn cpu(&self) -> Result<Duration> {
         process::cpu(self.child.id())
+    }
+
+    pub(crate) fn threads(&self) -> Result<BTreeMap<String, Duration>> {
+        process::threads(self.child.id())
     }
 
     /// In KiB.
