@@ -21,7 +21,15 @@ use crate::law;
 use crate::mask::{self, Masked};
 use crate::time::Timestamp;
 
-/// The version that is written. Readers know every version up to it. 2: agents are suspended, sessions are ended by an operator.
+mod proof;
+
+pub use proof::{
+    Anchored, CHECKPOINT, ChainHead, CheckpointStatement, Counts, PRUNED, PrunedSegment, PrunedStatement, PrunedWhy,
+    PublicKey, Signed,
+};
+
+/// The version that is written. Readers know every version up to it. 2 brought suspended agents, sessions that an operator ended, signed
+/// checkpoints, pruning and anchors.
 pub const VERSION: u32 = 2;
 
 /// One line of a journal: a record, who wrote it, and its place in the chain.
@@ -60,6 +68,11 @@ pub enum Record {
     AgentSuspended(AgentSuspended),
     Refusals(Refusals),
     Checkpoint(Checkpoint),
+    /// A [`CheckpointStatement`].
+    SignedCheckpoint(Signed),
+    /// A [`PrunedStatement`].
+    Pruned(Signed),
+    Anchored(Anchored),
     Truncated(Truncated),
     Stopped,
 }
@@ -416,6 +429,28 @@ pub fn uuid(mut random: [u8; 16]) -> String {
 impl std::fmt::Display for AuditId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Record {
+    /// What this record adds to the counts of its chain.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        match self {
+            Record::Opened(_) => counts.opened = 1,
+            Record::Closed(_) => counts.closed = 1,
+            Record::Refusals(refusals) => counts.refused = refusals.counted.iter().map(|counted| counted.count).sum(),
+            Record::SessionStarted(_)
+            | Record::SessionEnded(_)
+            | Record::AgentSuspended(_)
+            | Record::Checkpoint(_)
+            | Record::SignedCheckpoint(_)
+            | Record::Pruned(_)
+            | Record::Anchored(_)
+            | Record::Truncated(_)
+            | Record::Stopped => {}
+        }
+        counts
     }
 }
 

@@ -131,7 +131,13 @@ impl Database {
     /// Begins a transaction that writes.
     pub(crate) async fn change(&self) -> Result<Change, StoreFault> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Change::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
+                Ok(change) => Change::Sqlite(change),
+                Err(fault) => {
+                    close_one(write).await;
+                    return Err(fault.into());
+                }
+            },
             Self::Postgres(pool) => Change::Postgres(answered(ANSWER, pool.begin()).await?),
         })
     }
@@ -224,6 +230,14 @@ impl From<String> for Argument {
 impl From<Option<String>> for Argument {
     fn from(text: Option<String>) -> Self {
         Self::Text(text)
+    }
+}
+
+/// SQLite itself takes a transaction back when the disk is full, and the connection is then of two minds whether one is open: the next change
+/// gets a new one.
+async fn close_one(pool: &SqlitePool) {
+    if let Ok(connection) = pool.acquire().await {
+        let _ = connection.close().await;
     }
 }
 

@@ -17,6 +17,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes what was prepared the segment `number`. Durable when it returns.
     fn adopt(&self, number: u64) -> io::Result<()>;
     fn open(&self, number: u64) -> io::Result<Box<dyn Segment>>;
+    /// Takes a segment away for good. Durable when it returns; one that is not there is no fault.
+    fn remove(&self, number: u64) -> io::Result<()>;
 }
 
 pub trait Segment: Send + fmt::Debug {
@@ -89,6 +91,13 @@ impl Disk for Folder {
         Ok(Box::new(
             OpenOptions::new().read(true).write(true).open(self.segment(number))?,
         ))
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        match std::fs::remove_file(self.segment(number)) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+            Ok(()) | Err(_) => File::open(&self.0)?.sync_all(),
+        }
     }
 }
 
@@ -190,6 +199,10 @@ impl Disk for FaultyDisk {
             segment: self.folder.open(number)?,
             switches: self.switches.clone(),
         }))
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.folder.remove(number)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Follower {
     open: HashMap<String, Standing>,
     /// Ends up to this record have been given out in an earlier life.
     given: u64,
+    /// The first record that this or another life may have to read again.
+    needs: u64,
 }
 
 /// A request that has not ended.
@@ -63,16 +65,12 @@ impl Follower {
     /// Goes on at the position in this file; without one, from the journal's beginning.
     pub fn open(store: Arc<Store>, place: &Path) -> Result<Self, StoreFault> {
         let known = read(place)?.filter(|position| position.writer == store.journal.writer_id());
+        let begin = store.journal.begin();
         let (at, given) = match known {
+            // What it would have read was pruned, which only happens to those who do not say what they need.
+            Some(position) if position.head() < begin => (begin, position.given),
             Some(position) => (position.head(), position.given),
-            None => (
-                Head {
-                    segment: 1,
-                    offset: 0,
-                    seq: 0,
-                },
-                0,
-            ),
+            None => (begin, 0),
         };
         Ok(Self {
             disk: store.journal.reader(),
@@ -81,6 +79,7 @@ impl Follower {
             place: place.to_owned(),
             open: HashMap::new(),
             given,
+            needs: at.seq + 1,
             store,
         })
     }
@@ -120,7 +119,14 @@ impl Follower {
             seq: needed.seq,
             given: behind.seq,
         };
-        write(&self.place, &position).map_err(|fault| StoreFault::unusable(&self.place, fault))
+        write(&self.place, &position).map_err(|fault| StoreFault::unusable(&self.place, fault))?;
+        self.needs = position.seq + 1;
+        Ok(())
+    }
+
+    /// Nothing from this record on may be pruned.
+    pub fn needs(&self) -> u64 {
+        self.needs
     }
 
     /// What can fail comes first: a stretch is taken whole.
@@ -156,6 +162,9 @@ impl Follower {
                 | Record::AgentSuspended(_)
                 | Record::Refusals(_)
                 | Record::Checkpoint(_)
+                | Record::SignedCheckpoint(_)
+                | Record::Pruned(_)
+                | Record::Anchored(_)
                 | Record::Truncated(_)
                 | Record::Stopped => {}
             }

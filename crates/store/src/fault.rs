@@ -17,9 +17,13 @@ pub enum StoreFault {
     )]
     Locked(PathBuf),
     #[error(
-        "the journal is damaged at byte {offset} of segment {segment}: {what}\nhint: restore the segment from a copy, or move the journal away to begin a new one; the damage stays provable"
+        "the journal is damaged at byte {offset} of segment {segment}: {what}\nhint: mantlet sessions verify --config FILE says all that is wrong; then restore the segment from a copy, or move the journal away to begin a new one; the damage stays provable"
     )]
     Damaged { segment: u64, offset: u64, what: String },
+    #[error(
+        "the journal ends at record {ended}, and a checkpoint over record {anchored} of it is anchored: it is an old copy, or its end was cut off\nhint: mantlet sessions verify --config FILE says what is gone; put the right folder back, or move both away to begin anew"
+    )]
+    Behind { anchored: u64, ended: u64 },
     #[error("`{}` cannot be used: {why}", path.display())]
     Unusable { path: PathBuf, why: String },
     /// Bodies that are too large for the journal cannot be stored.

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -18,6 +19,7 @@ use mantlet_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Database, query};
+use crate::signing::{PublicKeys, SigningKey};
 use crate::{StoreFault, random};
 
 const FILE: &str = "keyring.json";
@@ -36,6 +38,8 @@ pub struct Keyring {
     mask: Key,
     chain: Key,
     digest: Key,
+    /// All that ever signed, the newest last; none in a keyring that only older versions have opened.
+    sign: Vec<Arc<SigningKey>>,
 }
 
 struct Key {
@@ -69,6 +73,7 @@ enum Use {
     Mask,
     Chain,
     Digest,
+    Sign,
 }
 
 impl Keyring {
@@ -83,7 +88,15 @@ impl Keyring {
         let path = folder.join(FILE);
         let seal = seal(key_file, missing)?;
         match std::fs::read(&path) {
-            Ok(text) => Written::unseal(&text, &seal, &path, key_file)?.resolve(),
+            Ok(text) => {
+                let mut written = Written::unseal(&text, &seal, &path, key_file)?;
+                // Of a version that signed nothing.
+                if !written.signs() {
+                    written.keys.push(WrittenKey::fresh(Use::Sign, 's', now)?);
+                    write(&path, &written.seal(&seal)?)?;
+                }
+                written.resolve()
+            }
             Err(fault) if fault.kind() == ErrorKind::NotFound && begun == Begun::No => {
                 let written = Written::fresh(now)?;
                 write(&path, &written.seal(&seal)?)?;
@@ -118,7 +131,37 @@ impl Keyring {
         };
         // No new key is made for a keyring that is sealed already: it could not be the right one.
         let seal = seal(key_file, MissingKey::Refuse)?;
-        Written::unseal(sealed.as_bytes(), &seal, place, key_file)?.resolve()
+        let mut written = Written::unseal(sealed.as_bytes(), &seal, place, key_file)?;
+        if written.signs() {
+            return written.resolve();
+        }
+        // Of a version that signed nothing. Of two that add a key at once one wins here too.
+        written.keys.push(WrittenKey::fresh(Use::Sign, 's', now)?);
+        let added = String::from_utf8_lossy(&written.seal(&seal)?).into_owned();
+        let sealed = replace(database, sealed, added).await?;
+        let written = Written::unseal(sealed.as_bytes(), &seal, place, key_file)?;
+        written.resolve()
+    }
+
+    /// Opens the keyring in `folder` and changes nothing: for those who check what others wrote.
+    pub(crate) fn read(folder: &Path, key_file: &Path) -> Result<Self, StoreFault> {
+        let path = folder.join(FILE);
+        let seal = seal(key_file, MissingKey::Refuse)?;
+        let text = std::fs::read(&path).map_err(|fault| StoreFault::unusable(&path, fault))?;
+        Written::unseal(&text, &seal, &path, key_file)?.resolve()
+    }
+
+    /// A new key signs from the next start on; the old one vouches for it. The id of the new one.
+    pub(crate) fn rotate(folder: &Path, key_file: &Path, now: Timestamp) -> Result<String, StoreFault> {
+        let path = folder.join(FILE);
+        let seal = seal(key_file, MissingKey::Refuse)?;
+        let text = std::fs::read(&path).map_err(|fault| StoreFault::unusable(&path, fault))?;
+        let mut written = Written::unseal(&text, &seal, &path, key_file)?;
+        let key = WrittenKey::fresh(Use::Sign, 's', now)?;
+        let id = key.id.clone();
+        written.keys.push(key);
+        write(&path, &written.seal(&seal)?)?;
+        Ok(id)
     }
 
     /// For `core::mask::Masker`.
@@ -138,6 +181,16 @@ impl Keyring {
         hmac::Key::new(hmac::HMAC_SHA256, &self.chain.bytes)
     }
 
+    /// All that ever signed, the newest last.
+    pub(crate) fn signing_keys(&self) -> &[Arc<SigningKey>] {
+        &self.sign
+    }
+
+    /// Whose signatures on this record are believed.
+    pub fn public_keys(&self) -> PublicKeys {
+        PublicKeys::of(self.sign.iter().map(|key| &**key))
+    }
+
     pub(crate) fn digest_key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.digest.bytes)
     }
@@ -152,20 +205,30 @@ pub(crate) enum Begun {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = [&self.mask.id, &self.chain.id, &self.digest.id];
+        let mut ids = vec![self.mask.id.as_str(), &self.chain.id, &self.digest.id];
+        ids.extend(self.sign.iter().map(|key| key.id()));
         f.debug_struct("Keyring").field("ids", &ids).finish_non_exhaustive()
     }
 }
 
 impl Written {
     fn fresh(now: Timestamp) -> Result<Self, StoreFault> {
-        let keys = [(Use::Mask, 'm'), (Use::Chain, 'c'), (Use::Digest, 'd')];
+        let keys = [
+            (Use::Mask, 'm'),
+            (Use::Chain, 'c'),
+            (Use::Digest, 'd'),
+            (Use::Sign, 's'),
+        ];
         let keys = keys
             .into_iter()
             .map(|(r#use, letter)| WrittenKey::fresh(r#use, letter, now));
         Ok(Self {
             keys: keys.collect::<Result<_, _>>()?,
         })
+    }
+
+    fn signs(&self) -> bool {
+        self.keys.iter().any(|key| key.r#use == Use::Sign)
     }
 
     fn seal(&self, seal: &LessSafeKey) -> Result<Vec<u8>, StoreFault> {
@@ -203,7 +266,20 @@ impl Written {
             mask: self.newest(Use::Mask)?,
             chain: self.newest(Use::Chain)?,
             digest: self.newest(Use::Digest)?,
+            sign: self.signing()?,
         })
+    }
+
+    fn signing(&self) -> Result<Vec<Arc<SigningKey>>, StoreFault> {
+        let mut keys: Vec<_> = self.keys.iter().filter(|key| key.r#use == Use::Sign).collect();
+        keys.sort_by_key(|key| key.created);
+        let seed = |key: &WrittenKey| STANDARD.decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
+        keys.into_iter()
+            .map(|key| {
+                let seed = seed(key).ok_or_else(|| StoreFault::Key(format!("key `{}` is none", key.id)))?;
+                SigningKey::from_seed(&key.id, &seed).map(Arc::new)
+            })
+            .collect()
     }
 
     fn newest(&self, r#use: Use) -> Result<Key, StoreFault> {
@@ -234,6 +310,8 @@ impl WrittenKey {
     }
 }
 
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true)";
+
 async fn stored(database: &Database) -> Result<Option<String>, StoreFault> {
     let row = database.one(query("SELECT sealed FROM keyring WHERE id = 1")).await?;
     row.map(|row| row.try_get("sealed")).transpose()
@@ -243,10 +321,20 @@ async fn stored(database: &Database) -> Result<Option<String>, StoreFault> {
 async fn keep(database: &Database, sealed: String) -> Result<String, StoreFault> {
     let mut change = database.change().await?;
     // The index may lose its last rows in a crash, the keyring may not.
-    let durable = query("SELECT set_config('synchronous_commit', 'on', true)");
-    change.run(durable).await?;
+    change.run(query(DURABLE)).await?;
     let insert = "INSERT INTO keyring (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
     change.run(query(insert).bind(sealed)).await?;
+    change.commit().await?;
+    let stored = stored(database).await?;
+    stored.ok_or_else(|| StoreFault::Key(String::from("the keyring was not kept")))
+}
+
+/// What is stored then: the new one, or what another replica has put there meanwhile.
+async fn replace(database: &Database, old: String, new: String) -> Result<String, StoreFault> {
+    let mut change = database.change().await?;
+    change.run(query(DURABLE)).await?;
+    let update = "UPDATE keyring SET sealed = $2 WHERE id = 1 AND sealed = $1";
+    change.run(query(update).bind(old).bind(new)).await?;
     change.commit().await?;
     let stored = stored(database).await?;
     stored.ok_or_else(|| StoreFault::Key(String::from("the keyring was not kept")))

@@ -4,6 +4,7 @@
 //! anything of it changes a cluster, and however it ends it leaves one event. The index is made from the journal, behind the
 //! request path. Keys of placeholders, chain and digests lie in the keyring.
 
+mod anchor;
 mod bodies;
 mod clock;
 mod database;
@@ -17,10 +18,13 @@ mod journal;
 mod keyring;
 mod quotas;
 mod random;
+mod retention;
 mod sessions;
+mod signing;
 mod stops;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use disk::{Disk, Folder};
 use journal::{Shared, Site};
 use keyring::Begun;
 
+pub use anchor::{Due, Outbox, document, read_documents};
 pub use bodies::{Bodies, Recordings, S3Place};
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
@@ -42,8 +47,11 @@ pub use index::{Change, Index, Owner, Page, Rows, Visible};
 pub use journal::{Head, Journal, Sizes, Slot};
 pub use keyring::{Keyring, MissingKey};
 pub use quotas::OverQuota;
+pub use retention::Retention;
 pub use sessions::{NoSession, SessionId, Sessions};
+pub use signing::PublicKeys;
 pub use stops::{Stop, Suspension};
+pub use verify::{Anchor, Checked, Finding, Kind, LastCheckpoint, Report, public_keys, verify};
 
 /// Where the memory lies: `storage` of the configuration, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +172,11 @@ impl Store {
         }
     }
 
+    /// Signed checkpoints that have to be anchored. One reader at a time.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::of(&self.journal)
+    }
+
     /// Whether requests can be recorded: what `/readyz` says.
     pub fn health(&self) -> Result<(), StoreFault> {
         self.journal.health()
@@ -236,4 +249,13 @@ async fn waiting<T: Send + 'static>(
 ) -> Result<T, StoreFault> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|fault| StoreFault::Failed(fault.to_string()))?
+}
+
+/// From the next start on a new key signs checkpoints; the old one vouches for it. Its id.
+pub fn rotate_signing_key(
+    folder: &std::path::Path,
+    key_file: &std::path::Path,
+    now: Timestamp,
+) -> Result<String, StoreFault> {
+    Keyring::rotate(folder, key_file, now)
 }

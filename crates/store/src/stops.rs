@@ -103,7 +103,7 @@ impl Stops {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use mantlet_api::gate::SessionPhase;
@@ -115,7 +115,7 @@ mod tests {
     use crate::testing::{Scratch, caller, clock, open};
     use crate::{HandClock, NoSession, SessionId, Store, Visible};
 
-    async fn suspend(store: &Store, agent: &str, clock: &HandClock) {
+    pub(crate) async fn suspend(store: &Store, agent: &str, clock: &HandClock) {
         let suspended = AgentSuspended {
             agent: agent.to_owned(),
             at: clock.now(),

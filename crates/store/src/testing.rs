@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::disk::{Disk, Folder};
 use crate::journal::{ChainKey, Shared};
 use crate::keyring::{Begun, Keyring};
-use crate::{HandClock, JournalAt, MissingKey, Recordings, Sizes, Slot, Store, StoreConfig, StoreFault};
+use crate::{HandClock, JournalAt, MissingKey, PublicKeys, Recordings, Sizes, Slot, Store, StoreConfig, StoreFault};
 
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -132,8 +132,8 @@ impl Scratch {
         self.folder.join(format!("journal/{number:010}.journal"))
     }
 
-    /// The one chain that was written here, and the key of its checkpoints. Waits: not for a task.
-    pub(crate) async fn chain(&self) -> (Arc<dyn Disk>, ChainKey) {
+    /// The one chain that was written here, and the keys of its checkpoints. Waits: not for a task.
+    pub(crate) async fn chain(&self) -> (Arc<dyn Disk>, ChainKey, PublicKeys) {
         let (disk, keyring): (Arc<dyn Disk>, _) = match &self.database {
             None => {
                 let folder = self.folder.join("journal");
@@ -151,11 +151,7 @@ impl Scratch {
                 (shared.read(chain, *segment_size), keyring.unwrap())
             }
         };
-        let key = ChainKey {
-            id: keyring.chain_key_id().to_owned(),
-            key: keyring.chain_key(),
-        };
-        (disk, key)
+        (disk, ChainKey::of(&keyring), keyring.public_keys())
     }
 
     /// Does something to the database behind the back of whoever uses it.

@@ -67,6 +67,9 @@ impl Batch {
                 | Record::AgentSuspended(_)
                 | Record::Refusals(_)
                 | Record::Checkpoint(_)
+                | Record::SignedCheckpoint(_)
+                | Record::Pruned(_)
+                | Record::Anchored(_)
                 | Record::Truncated(_)
                 | Record::Stopped => {}
             }
@@ -89,7 +92,12 @@ impl Batch {
             Record::SessionEnded(ended) => self.session(ended.session).ended = Some((ended.at, ended.why)),
             Record::AgentSuspended(suspended) => self.suspended.push(suspended),
             Record::Refusals(refusals) => self.refusals.extend(refusals.counted),
-            Record::Checkpoint(_) | Record::Truncated(_) | Record::Stopped => {}
+            Record::Checkpoint(_)
+            | Record::SignedCheckpoint(_)
+            | Record::Pruned(_)
+            | Record::Anchored(_)
+            | Record::Truncated(_)
+            | Record::Stopped => {}
         }
     }
 

@@ -22,6 +22,12 @@ use crate::journal::{Chains, Head, Journal, Progress, stretch};
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the chains of other processes are looked at.
 const OTHERS: Duration = Duration::from_millis(500);
+/// Of a chain of which nothing was pruned.
+const BEGINNING: Head = Head {
+    segment: 1,
+    offset: 0,
+    seq: 0,
+};
 
 /// How far the index has got.
 #[derive(Debug, Clone)]
@@ -61,7 +67,7 @@ impl Indexer {
         if matches!(database, Database::Sqlite { .. }) {
             forget_others(&database, &writer).await?;
         }
-        let at = own_place(&database, &writer, journal.head()).await?;
+        let at = own_place(&database, &writer, journal.base(), reaches(journal)).await?;
         let (indexed, _) = watch::channel(Indexed {
             seq: at.seq,
             version: version(&database).await?,
@@ -140,7 +146,7 @@ impl Indexer {
             let follower = match self.others.remove(&writer) {
                 Some(follower) => follower,
                 None => Follower {
-                    at: place(&self.database, &writer).await?,
+                    at: place(&self.database, &writer, BEGINNING).await?,
                     disk: chains.read(&writer, segment_size),
                     writer: writer.clone(),
                 },
@@ -173,19 +179,28 @@ impl Follower {
         }
         self.at = match apply(database, &self.writer, lines, self.at, after).await? {
             Applied::Here => after,
-            Applied::Elsewhere => place(database, &self.writer).await?,
+            Applied::Elsewhere => place(database, &self.writer, BEGINNING).await?,
         };
         Ok(true)
     }
 }
 
-/// Where the index has got with the own chain; from the beginning, if the journal does not reach that far.
-async fn own_place(database: &Database, writer: &str, head: Head) -> Result<Head, StoreFault> {
-    let at = place(database, writer).await?;
-    if at <= head && at.seq <= head.seq {
+/// How far an index of the own chain may be. Nobody else reads one in a folder: an index that is further than the journal was when this process
+/// began has seen records that are gone, whatever was written since. Other processes may have read on in what this one has written already.
+fn reaches(journal: &Journal) -> Head {
+    match journal.chains() {
+        Chains::One => journal.resumed(),
+        Chains::Many(_) => journal.head(),
+    }
+}
+
+/// Where the index has got with the own chain; from `base`, where the journal begins after what was pruned, if it does not reach that far.
+async fn own_place(database: &Database, writer: &str, base: Head, head: Head) -> Result<Head, StoreFault> {
+    let at = place(database, writer, base).await?;
+    if (base..=head).contains(&at) && at.seq <= head.seq {
         return Ok(at);
     }
-    tracing::warn!("index is ahead of this journal and is made anew");
+    tracing::warn!("index does not fit this journal and is made anew");
     let mut change = database.change().await?;
     for table in [
         "DELETE FROM journals WHERE writer = $1",
@@ -196,15 +211,20 @@ async fn own_place(database: &Database, writer: &str, head: Head) -> Result<Head
         change.run(query(table).bind(writer)).await?;
     }
     change.commit().await?;
-    place(database, writer).await
+    place(database, writer, base).await
 }
 
-/// Where the next stretch of a chain begins.
-async fn place(database: &Database, writer: &str) -> Result<Head, StoreFault> {
+/// Where the next stretch of a chain begins; at `base` if nothing of it was read.
+async fn place(database: &Database, writer: &str, base: Head) -> Result<Head, StoreFault> {
     let mut change = database.change().await?;
     let begin =
-        "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, 1, 0, 0) ON CONFLICT (writer) DO NOTHING";
-    change.run(query(begin).bind(writer)).await?;
+        "INSERT INTO journals (writer, segment, position, seq) VALUES ($1, $2, $3, $4) ON CONFLICT (writer) DO NOTHING";
+    let begin = query(begin)
+        .bind(writer)
+        .bind(signed(base.segment)?)
+        .bind(signed(base.offset)?)
+        .bind(signed(base.seq)?);
+    change.run(begin).await?;
     let row = query("SELECT segment, position, seq FROM journals WHERE writer = $1").bind(writer);
     let row = change.one(row).await?;
     change.commit().await?;
@@ -389,11 +409,14 @@ async fn write_session(
     Ok(())
 }
 
-/// The first one counts; of each journal one is kept, so that it can be made again from any.
+/// The first one counts, and pruning carries it behind later ones; of each journal one is kept, so that it can be made again from any.
 async fn write_suspension(change: &mut Change, writer: &str, suspended: AgentSuspended) -> Result<(), StoreFault> {
     let row = query(
         "INSERT INTO suspensions (agent, writer, suspended, issuer, subject, username, reason, audit_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (agent, writer) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (agent, writer) DO UPDATE SET
+             suspended = excluded.suspended, issuer = excluded.issuer, subject = excluded.subject, username = excluded.username,
+             reason = excluded.reason, audit_id = excluded.audit_id
+         WHERE excluded.suspended < suspensions.suspended",
     )
     .bind(suspended.agent)
     .bind(writer)

@@ -5,6 +5,7 @@
 
 mod batch;
 pub(crate) mod event;
+mod forget;
 mod indexer;
 mod read;
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The chain: each line names the hash of the frame before it, counts on from its number, and has the same writer.
+//! Checkpoints tie it to keys: an HMAC where a segment begins, an Ed25519 signature there and at intervals.
 
 use aws_lc_rs::hmac;
-use mantlet_core::record::{Checkpoint, Line, Record, VERSION};
+use mantlet_core::record::{ChainHead, Checkpoint, CheckpointStatement, Line, Record, Signed, VERSION};
 use serde::Deserialize;
 
 use super::frame::{Frame, Hash};
+use crate::keyring::Keyring;
 
 /// Where a chain stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub(crate) struct ChainKey {
     pub(crate) key: hmac::Key,
 }
 
+impl ChainKey {
+    pub(crate) fn of(keyring: &Keyring) -> Self {
+        Self {
+            id: keyring.chain_key_id().to_owned(),
+            key: keyring.chain_key(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Versioned {
     v: u32,
@@ -35,6 +46,17 @@ impl Chain {
         }
     }
 
+    /// The chain as it stands before this line: what is left of one whose beginning was pruned. Nothing is proven by it; whoever
+    /// begins so has to find the record that says what was taken away.
+    pub(crate) fn before(line: &Line) -> Result<Self, String> {
+        let hash = hex::decode(&line.prev).ok().and_then(|hash| Hash::try_from(hash).ok());
+        Ok(Self {
+            writer: line.writer.clone(),
+            seq: line.seq.checked_sub(1).ok_or("record 0 does not exist")?,
+            hash: hash.ok_or("it names no record before it")?,
+        })
+    }
+
     /// Reads the next line, or says what is wrong with it.
     pub(crate) fn follow(&mut self, frame: &Frame<'_>, key: &ChainKey) -> Result<Line, String> {
         let line = read(frame.payload)?;
@@ -47,8 +69,10 @@ impl Chain {
         if line.prev != hex::encode(self.hash) {
             return Err(format!("record {} does not follow from the record before it", line.seq));
         }
-        if let Record::Checkpoint(checkpoint) = &line.record {
-            self.check(checkpoint, key)?;
+        match &line.record {
+            Record::Checkpoint(checkpoint) => self.check(checkpoint, key)?,
+            Record::SignedCheckpoint(signed) => drop(self.stands_as(signed)?),
+            _ => {}
         }
         (self.seq, self.hash) = (line.seq, frame.hash);
         Ok(line)
@@ -64,7 +88,29 @@ impl Chain {
         }
     }
 
-    fn check(&self, checkpoint: &Checkpoint, key: &ChainKey) -> Result<(), String> {
+    /// Where it stands, for a statement.
+    pub(crate) fn head(&self) -> ChainHead {
+        ChainHead {
+            writer: self.writer.clone(),
+            seq: self.seq,
+            hash: hex::encode(self.hash),
+        }
+    }
+
+    /// The statement of a signed checkpoint that comes next, if it speaks of this place. Whose signature it is, is another question.
+    pub(crate) fn stands_as(&self, signed: &Signed) -> Result<CheckpointStatement, String> {
+        let statement: CheckpointStatement = serde_json::from_str(&signed.statement)
+            .map_err(|fault| format!("the signed checkpoint cannot be read: {fault}"))?;
+        match statement.writer == self.writer && statement.chains.first() == Some(&self.head()) {
+            true => Ok(statement),
+            false => Err(format!(
+                "signed checkpoint {} speaks of another place of the chain",
+                statement.checkpoint
+            )),
+        }
+    }
+
+    pub(crate) fn check(&self, checkpoint: &Checkpoint, key: &ChainKey) -> Result<(), String> {
         let mac = hex::decode(&checkpoint.mac).unwrap_or_default();
         let good =
             checkpoint.key_id == key.id && hmac::verify(&key.key, &self.checked(checkpoint.segment), &mac).is_ok();

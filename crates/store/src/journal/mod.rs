@@ -4,29 +4,33 @@
 //! Refuses: more requests than there is room for, and everything once the disk has failed. There is no way around it.
 //! Deliberately not here: answering questions about the past (`index`).
 
-mod chain;
-mod frame;
+pub(crate) mod chain;
+pub(crate) mod frame;
 mod queue;
-mod scan;
+pub(crate) mod scan;
 mod shared;
 mod slot;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use mantlet_core::record::{AuditId, Cluster, Line, Record};
+use mantlet_core::record::{Anchored, AuditId, ChainHead, Cluster, Counts, Line, Record};
 use mantlet_core::time::Clock;
 use tokio::sync::watch;
 
 use crate::disk::Disk;
 use crate::keyring::{Begun, Keyring};
 use crate::quotas::{OverQuota, Who};
+use crate::signing::{PublicKeys, SigningKey};
+use crate::verify::Writing;
 use crate::{StoreFault, random};
 
 pub(crate) use chain::ChainKey;
@@ -51,7 +55,24 @@ pub struct Sizes {
     /// Bytes that refusals without a caller may take in an hour with records of their own; the others are counted. Set to 1 % of what an hour may
     /// take of the disk.
     pub refusals: u64,
+    /// So often a checkpoint is signed, if anything was written since the last.
+    pub checkpoint: Duration,
 }
+
+/// Where the journal begins after all that was pruned of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ground {
+    /// The last segment that a record of pruning names. It may still be there.
+    pub(crate) pruned: u64,
+    /// The last record in it.
+    pub(crate) last_seq: u64,
+    /// Counted up to its end.
+    pub(crate) counts: Counts,
+    pub(crate) checkpoints: u64,
+}
+
+/// Where other writers' chains stand that go into signed checkpoints, by writer.
+pub(crate) type Others = Arc<Mutex<BTreeMap<String, ChainHead>>>;
 
 impl Default for Sizes {
     fn default() -> Self {
@@ -60,6 +81,7 @@ impl Default for Sizes {
             requests: 16_384,
             quota: 256 << 20,
             refusals: 16 << 20,
+            checkpoint: Duration::from_secs(60),
         }
     }
 }
@@ -71,6 +93,12 @@ pub struct Journal {
     reader: Arc<dyn Disk>,
     chains: Chains,
     writer_id: String,
+    base: Head,
+    ground: Mutex<Ground>,
+    resumed: Head,
+    anchored: Option<Anchored>,
+    others: Others,
+    signer: Arc<SigningKey>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -130,8 +158,8 @@ impl Site {
         Ok(())
     }
 
-    fn standing(&self, key: &ChainKey) -> Result<Standing, StoreFault> {
-        let standing = scan::scan(&*self.disk, key)?;
+    fn standing(&self, key: &ChainKey, signers: &PublicKeys) -> Result<Standing, StoreFault> {
+        let standing = scan::scan(&*self.disk, key, signers)?;
         match &self.written {
             Some(written) if standing.torn.is_some() || standing.head != *written => Err(StoreFault::Damaged {
                 segment: standing.head.segment,
@@ -164,6 +192,20 @@ impl Lock {
     }
 }
 
+/// Whether a gateway writes to the journal in `folder` at this moment.
+pub(crate) fn writing(folder: &Path) -> Result<Writing, StoreFault> {
+    let path = folder.join("lock");
+    match File::open(&path) {
+        // Let go of at once: a gateway that starts meanwhile must not be kept from it.
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(Writing::Over),
+            Err(_) => Ok(Writing::UnderWay),
+        },
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Ok(Writing::Over),
+        Err(fault) => Err(StoreFault::unusable(&path, fault)),
+    }
+}
+
 /// Whether anything was ever written to this disk.
 fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
     let segments = disk.segments().map_err(|fault| StoreFault::Failed(fault.to_string()))?;
@@ -173,7 +215,16 @@ fn begun(disk: &dyn Disk) -> Result<Begun, StoreFault> {
 impl Journal {
     /// Reads what there is, mends what a crash left, and starts to write. Blocks on the disk.
     pub(crate) fn open(site: Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
-        let writer = resume(&site, keyring, sizes, clock.clone())?;
+        let signer = keyring.signing_keys().last().cloned();
+        let signer = signer.ok_or_else(|| StoreFault::Key(String::from("the keyring has no key that signs")))?;
+        let Resumed {
+            writer,
+            base,
+            ground,
+            head: resumed,
+            anchored,
+            others,
+        } = resume(&site, keyring, sizes, clock.clone())?;
         let queue = Arc::new(Queue::new(&sizes, writer.head()));
         let writer_id = writer.writer_id().to_owned();
         let thread = write(writer, queue.clone(), site.lock).map_err(failed)?;
@@ -183,6 +234,12 @@ impl Journal {
             reader: site.reader,
             chains: site.chains,
             writer_id,
+            base,
+            ground: Mutex::new(ground),
+            resumed,
+            anchored,
+            others,
+            signer,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -212,6 +269,54 @@ impl Journal {
     /// Which chain this journal writes.
     pub fn writer_id(&self) -> &str {
         &self.writer_id
+    }
+
+    /// Where another writer's chain stands: from now on signed checkpoints vouch for it too.
+    pub fn note_chain(&self, head: ChainHead) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.insert(head.writer.clone(), head);
+    }
+
+    /// Where what was left of the journal began when it was opened.
+    pub(crate) fn base(&self) -> Head {
+        self.base
+    }
+
+    /// Where it begins now for whoever reads it from the first record on.
+    pub(crate) fn begin(&self) -> Head {
+        let ground = self.ground();
+        let behind = Head {
+            segment: ground.pruned + 1,
+            offset: 0,
+            seq: ground.last_seq,
+        };
+        behind.max(self.base)
+    }
+
+    pub(crate) fn ground(&self) -> Ground {
+        *self.ground.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stand_on(&self, ground: Ground) {
+        *self.ground.lock().unwrap_or_else(PoisonError::into_inner) = ground;
+    }
+
+    pub(crate) fn signer(&self) -> &SigningKey {
+        &self.signer
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// How far the record had been anchored when it was opened.
+    pub(crate) fn anchored(&self) -> Option<&Anchored> {
+        self.anchored.as_ref()
+    }
+
+    /// Where this process began to write.
+    pub(crate) fn resumed(&self) -> Head {
+        self.resumed
     }
 
     /// Up to where the journal is durable.
@@ -285,6 +390,19 @@ impl Pen {
         Ok(())
     }
 
+    /// Writes what the store has to say of itself, also while nobody else has room: that may be what makes some.
+    pub(crate) fn note(&self, record: &Record) -> Result<(), StoreFault> {
+        let unwritable = || StoreFault::Failed(String::from("a record cannot be serialized"));
+        let pending = Pending::new(record, None, None, false).ok_or_else(unwritable)?;
+        match self.0.health() {
+            Ok(()) | Err(StoreFault::Full(_)) => {
+                self.0.push(pending);
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Where the journal is durable once everything queued before is.
     pub(crate) async fn settled(&self) -> Result<Head, StoreFault> {
         self.0.durable(self.0.latest()).await?;
@@ -292,13 +410,26 @@ impl Pen {
     }
 }
 
+/// A chain that can be written, and how it stood before.
+struct Resumed {
+    writer: Writer,
+    base: Head,
+    ground: Ground,
+    head: Head,
+    anchored: Option<Anchored>,
+    others: Others,
+}
+
 /// Reads a chain, mends what a crash left, closes what it left open. Blocks on the disk.
-fn resume(site: &Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -> Result<Writer, StoreFault> {
-    let key = ChainKey {
-        id: keyring.chain_key_id().to_owned(),
-        key: keyring.chain_key(),
+fn resume(site: &Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -> Result<Resumed, StoreFault> {
+    let key = ChainKey::of(keyring);
+    let standing = site.standing(&key, &keyring.public_keys())?;
+    let (base, ground, anchored) = (standing.base, standing.ground, standing.anchored.clone());
+    let head = Head {
+        segment: standing.head.segment.max(1),
+        ..standing.head
     };
-    let standing = site.standing(&key)?;
+    let others = Others::default();
     let key_ids = vec![keyring.mask_key_id().to_owned(), key.id.clone()];
     let tools = Tools {
         disk: site.disk.clone(),
@@ -306,8 +437,19 @@ fn resume(site: &Site, keyring: &Keyring, sizes: Sizes, clock: Arc<dyn Clock>) -
         key,
         key_ids,
         segment_size: sizes.segment,
+        signing: keyring.signing_keys().to_vec(),
+        checkpoint: sizes.checkpoint,
+        others: others.clone(),
     };
-    Writer::resume(tools, standing, site.fresh_id.clone()).map_err(writer::fatal)
+    let writer = Writer::resume(tools, standing, site.fresh_id.clone()).map_err(writer::fatal)?;
+    Ok(Resumed {
+        writer,
+        base,
+        ground,
+        head,
+        anchored,
+        others,
+    })
 }
 
 fn write(writer: Writer, queue: Arc<Queue>, lock: Lock) -> std::io::Result<thread::JoinHandle<()>> {

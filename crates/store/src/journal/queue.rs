@@ -8,7 +8,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mantlet_core::record::{Cluster, Record, RefusedIn};
+use mantlet_core::record::{Cluster, Counts, Record, RefusedIn};
 use mantlet_core::time::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -71,6 +71,9 @@ pub(crate) struct Pending {
     pub(crate) record: Box<RawValue>,
     /// Whether the room of its request is free again once it is durable.
     pub(crate) last: bool,
+    pub(crate) counts: Counts,
+    /// Whether it calls for a signed checkpoint; what only says how far those got does not.
+    pub(crate) signed: bool,
 }
 
 #[derive(Debug)]
@@ -125,13 +128,15 @@ pub(crate) enum Unnamed<'a> {
 }
 
 impl Pending {
-    pub(crate) fn new(record: &Record, cluster: Option<Cluster>, epoch: Option<u64>, last: bool) -> Option<Self> {
-        let record = serde_json::value::to_raw_value(record).ok()?;
+    pub(crate) fn new(written: &Record, cluster: Option<Cluster>, epoch: Option<u64>, last: bool) -> Option<Self> {
+        let record = serde_json::value::to_raw_value(written).ok()?;
         Some(Self {
             cluster,
             epoch,
-            record,
             last,
+            counts: written.counts(),
+            signed: !matches!(written, Record::Anchored(_)),
+            record,
         })
     }
 }
@@ -303,6 +308,11 @@ impl Queue {
             over: None,
             away: None,
         });
+    }
+
+    /// For the writer: more is durable, and nobody had queued it.
+    pub(crate) fn moved(&self, head: Head) {
+        self.progress.send_modify(|progress| progress.head = head);
     }
 
     /// For the writer: whether there will be room for what comes.

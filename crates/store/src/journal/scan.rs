@@ -5,22 +5,32 @@ use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use mantlet_core::record::{Cluster, Line, Record};
+use mantlet_core::record::{Anchored, Cluster, Counts, Line, PRUNED, PrunedSegment, PrunedStatement, Record, Signed};
 
+use super::Ground;
 use super::chain::{self, Chain, ChainKey};
 use super::frame::{self, Found, MAGIC};
 use super::queue::Head;
 use crate::StoreFault;
 use crate::disk::{Disk, Segment};
+use crate::signing::PublicKeys;
 
 /// What a journal holds when it is opened.
 #[derive(Debug)]
 pub(crate) struct Standing {
     /// None in an empty journal.
     pub(crate) chain: Option<Chain>,
+    /// Where what is left of it begins.
+    pub(crate) base: Head,
     pub(crate) head: Head,
     pub(crate) unclosed: Vec<Unclosed>,
     pub(crate) torn: Option<Torn>,
+    pub(crate) counts: Counts,
+    /// Signed checkpoints so far, and which key made the last.
+    pub(crate) checkpoints: u64,
+    pub(crate) signed_by: Option<String>,
+    pub(crate) anchored: Option<Anchored>,
+    pub(crate) ground: Ground,
 }
 
 /// A request that has an opening and no close.
@@ -41,49 +51,71 @@ pub(crate) struct Torn {
 }
 
 /// Reads every segment and follows the chain. Changes nothing.
-pub(crate) fn scan(disk: &dyn Disk, key: &ChainKey) -> Result<Standing, StoreFault> {
-    let mut scan = Scan {
-        key,
-        chain: None,
-        open: Open::default(),
-        head: Head {
-            segment: 0,
-            offset: 0,
-            seq: 0,
-        },
-        torn: None,
-    };
+pub(crate) fn scan(disk: &dyn Disk, key: &ChainKey, signers: &PublicKeys) -> Result<Standing, StoreFault> {
     let numbers = disk.segments().map_err(failed)?;
+    let first = numbers.first().copied().unwrap_or(1);
+    let mut scan = Scan::new(key, signers, first);
     for (index, number) in numbers.iter().copied().enumerate() {
-        if number != index as u64 + 1 {
-            return Err(damaged(number, 0, format!("segment {} is missing", index + 1)));
+        let expected = first + index as u64;
+        if number != expected {
+            return Err(damaged(number, 0, format!("segment {expected} is missing")));
         }
-        scan.segment(&whole(disk, number)?, number, number == numbers.len() as u64)?;
+        scan.segment(&whole(disk, number)?, number, index + 1 == numbers.len())?;
     }
-    Ok(Standing {
-        chain: scan.chain,
-        head: scan.head,
-        unclosed: scan.open.unclosed(),
-        torn: scan.torn,
-    })
+    scan.standing()
 }
 
 struct Scan<'a> {
     key: &'a ChainKey,
+    signers: &'a PublicKeys,
     chain: Option<Chain>,
+    first: u64,
+    /// Where the chain begins that is still here, and the hash that its first record names.
+    begin: Option<Chain>,
+    /// The end of the segment before the first, by the record of its pruning.
+    cut: Option<PrunedSegment>,
+    /// The last that any such record names.
+    pruned: Option<PrunedSegment>,
     open: Open,
     head: Head,
     torn: Option<Torn>,
+    counts: Counts,
+    checkpoints: u64,
+    signed_by: Option<String>,
+    anchored: Option<Anchored>,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn new(key: &'a ChainKey, signers: &'a PublicKeys, first: u64) -> Self {
+        Self {
+            key,
+            signers,
+            chain: None,
+            first,
+            begin: None,
+            cut: None,
+            pruned: None,
+            open: Open::default(),
+            head: Head {
+                segment: 0,
+                offset: 0,
+                seq: 0,
+            },
+            torn: None,
+            counts: Counts::default(),
+            checkpoints: 0,
+            signed_by: None,
+            anchored: None,
+        }
+    }
+
     fn segment(&mut self, bytes: &[u8], number: u64, last: bool) -> Result<(), StoreFault> {
         let mut offset = 0;
         loop {
             match frame::decode(&bytes[offset..]) {
                 Found::Frame(frame) => {
                     let line = self.follow(&frame).map_err(|what| damaged(number, offset, what))?;
-                    self.open.note(&line);
+                    self.note(&line).map_err(|what| damaged(number, offset, what))?;
                     offset += frame.length();
                 }
                 Found::Nothing if frame::zeros(&bytes[offset..]) => break,
@@ -103,11 +135,95 @@ impl Scan<'_> {
     }
 
     fn follow(&mut self, frame: &frame::Frame<'_>) -> Result<Line, String> {
-        let chain = match &mut self.chain {
-            Some(chain) => chain,
-            None => self.chain.insert(Chain::begin(chain::read(frame.payload)?.writer)),
-        };
-        chain.follow(frame, self.key)
+        if self.chain.is_none() {
+            let line = chain::read(frame.payload)?;
+            let begin = match self.first {
+                1 => Chain::begin(line.writer),
+                _ => Chain::before(&line)?,
+            };
+            self.begin = Some(begin.clone());
+            self.chain = Some(begin);
+        }
+        match &mut self.chain {
+            Some(chain) => chain.follow(frame, self.key),
+            None => Err(String::from("there is no chain")),
+        }
+    }
+
+    fn note(&mut self, line: &Line) -> Result<(), String> {
+        self.open.note(line);
+        self.counts += line.record.counts();
+        match &line.record {
+            Record::SignedCheckpoint(signed) => {
+                self.checkpoints += 1;
+                self.signed_by = Some(signed.key_id.clone());
+            }
+            Record::Anchored(anchored) => self.anchored = Some(anchored.clone()),
+            Record::Pruned(signed) => self.prune(signed)?,
+            Record::Opened(_)
+            | Record::Closed(_)
+            | Record::SessionStarted(_)
+            | Record::SessionEnded(_)
+            | Record::AgentSuspended(_)
+            | Record::Refusals(_)
+            | Record::Checkpoint(_)
+            | Record::Truncated(_)
+            | Record::Stopped => {}
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, signed: &Signed) -> Result<(), String> {
+        self.signers
+            .check(PRUNED, signed)
+            .map_err(|why| format!("what was pruned is not proven: {why}"))?;
+        let statement: PrunedStatement = serde_json::from_str(&signed.statement)
+            .map_err(|fault| format!("what was pruned cannot be read: {fault}"))?;
+        for segment in statement.segments {
+            if segment.segment + 1 == self.first {
+                self.cut = Some(segment.clone());
+            }
+            self.pruned = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// A beginning that is not the first record needs a record that says what came before.
+    fn standing(mut self) -> Result<Standing, StoreFault> {
+        if self.first > 1 {
+            let missing = || damaged(self.first, 0, format!("segment {} is missing", self.first - 1));
+            let (cut, begin) = (
+                self.cut.as_ref().ok_or_else(missing)?,
+                self.begin.as_ref().ok_or_else(missing)?,
+            );
+            if cut.last_seq != begin.seq || cut.last_hash != hex::encode(begin.hash) {
+                let what = format!("it does not follow from segment {}, which was pruned", self.first - 1);
+                return Err(damaged(self.first, 0, what));
+            }
+            self.counts += cut.counts;
+            self.checkpoints += cut.checkpoints;
+        }
+        Ok(Standing {
+            base: Head {
+                segment: self.first,
+                offset: 0,
+                seq: self.begin.as_ref().map_or(0, |begin| begin.seq),
+            },
+            chain: self.chain,
+            head: self.head,
+            unclosed: self.open.unclosed(),
+            torn: self.torn,
+            counts: self.counts,
+            checkpoints: self.checkpoints,
+            signed_by: self.signed_by,
+            anchored: self.anchored,
+            ground: self.pruned.or(self.cut).map_or_else(Ground::default, |pruned| Ground {
+                pruned: pruned.segment,
+                last_seq: pruned.last_seq,
+                counts: pruned.counts,
+                checkpoints: pruned.checkpoints,
+            }),
+        })
     }
 }
 
@@ -143,6 +259,9 @@ impl Open {
             | Record::AgentSuspended(_)
             | Record::Refusals(_)
             | Record::Checkpoint(_)
+            | Record::SignedCheckpoint(_)
+            | Record::Pruned(_)
+            | Record::Anchored(_)
             | Record::Truncated(_)
             | Record::Stopped => {}
         }
@@ -292,7 +411,7 @@ impl Tail {
     }
 }
 
-fn whole(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, StoreFault> {
+pub(crate) fn whole(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, StoreFault> {
     let segment = disk.open(number).map_err(failed)?;
     let size = segment.size().map_err(failed)?;
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];

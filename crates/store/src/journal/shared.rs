@@ -289,6 +289,11 @@ impl Disk for Rows {
         Ok(())
     }
 
+    /// Rows stay: those who follow a chain in the same database begin at its first segment.
+    fn remove(&self, _number: u64) -> io::Result<()> {
+        Err(io::Error::other("a journal in PostgreSQL cannot be pruned yet"))
+    }
+
     /// A segment is there with its first row.
     fn adopt(&self, _number: u64) -> io::Result<()> {
         Ok(())

@@ -5,21 +5,25 @@
 //! A database that does not answer is asked again, because it can say what became of the write; until then everything is refused.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mantlet_core::mask::Masked;
-use mantlet_core::record::{AuditId, Closed, Line, Record, Truncated, VERSION};
-use mantlet_core::time::Clock;
+use mantlet_core::record::{
+    AuditId, CHECKPOINT, CheckpointStatement, Closed, Counts, Line, Record, Truncated, VERSION,
+};
+use mantlet_core::time::{Clock, Timestamp};
 use serde_json::value::RawValue;
 
+use super::Others;
 use super::chain::{Chain, ChainKey};
 use super::frame::{self, HEADER};
 use super::queue::{Head, Pending, Queue, Ticket, Work};
 use super::scan::{Standing, Torn, Unclosed};
 use crate::StoreFault;
 use crate::disk::{Disk, Segment};
+use crate::signing::SigningKey;
 
 /// How soon a disk that does not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -45,6 +49,22 @@ pub(crate) struct Writer {
     queue: Option<Arc<Queue>>,
     /// Until when an end is waited for.
     deadline: Option<Instant>,
+    counts: Counts,
+    signing: Signing,
+}
+
+/// Signed checkpoints: who makes them, how many there were, and what they do not cover yet.
+#[derive(Debug)]
+struct Signing {
+    key: Arc<SigningKey>,
+    /// Made the last one, and has to vouch for `key`.
+    old: Option<Arc<SigningKey>>,
+    every: Duration,
+    others: Others,
+    made: u64,
+    last: Timestamp,
+    /// Records since.
+    uncovered: u64,
 }
 
 /// The segment after this one: laid out beforehand, because zeroing 16 MiB takes longer than a request may wait.
@@ -64,6 +84,34 @@ pub(crate) struct Tools {
     pub(crate) key: ChainKey,
     pub(crate) key_ids: Vec<String>,
     pub(crate) segment_size: u64,
+    /// The newest last.
+    pub(crate) signing: Vec<Arc<SigningKey>>,
+    pub(crate) checkpoint: Duration,
+    pub(crate) others: Others,
+}
+
+impl Signing {
+    fn resume(tools: &Tools, standing: &Standing) -> io::Result<Self> {
+        let key = tools.signing.last().cloned();
+        let key = key.ok_or_else(|| io::Error::other("the keyring has no key that signs checkpoints"))?;
+        let signed_by = standing.signed_by.as_deref().filter(|id| *id != key.id());
+        let old = signed_by.and_then(|id| tools.signing.iter().find(|old| old.id() == id).cloned());
+        Ok(Self {
+            key,
+            old,
+            every: tools.checkpoint,
+            others: tools.others.clone(),
+            made: standing.checkpoints,
+            last: tools.clock.now(),
+            uncovered: 0,
+        })
+    }
+
+    /// A checkpoint was laid.
+    fn covered(&mut self, now: Timestamp) {
+        self.made += 1;
+        (self.old, self.last, self.uncovered) = (None, now, 0);
+    }
 }
 
 impl Writer {
@@ -75,6 +123,7 @@ impl Writer {
         }
         let number = standing.head.segment.max(1);
         let segment = tools.disk.open(number)?;
+        let signing = Signing::resume(&tools, &standing)?;
         let mut writer = Self {
             size: segment.size()?,
             disk: tools.disk,
@@ -90,6 +139,8 @@ impl Writer {
             next: Next::Wanted,
             queue: None,
             deadline: None,
+            counts: standing.counts,
+            signing,
         };
         writer.mend(standing.torn, &standing.unclosed)?;
         Ok(writer)
@@ -126,6 +177,7 @@ impl Writer {
             let pending = Pending::new(&record, open.cluster.clone(), open.epoch, false);
             self.append(pending.ok_or_else(|| io::Error::other("a close cannot be serialized"))?)?;
         }
+        self.sign()?;
         self.flush()
     }
 
@@ -146,16 +198,15 @@ impl Writer {
         self.queue = Some(queue.clone());
         loop {
             let (records, upto, stop) = match queue.work(|| self.clock.now()) {
-                Work::Tick => match self.look_around(queue) {
+                Work::Tick => match self.tick(queue) {
                     Ok(()) => continue,
-                    Err(fault) => return queue.over(fatal(fault)),
+                    Err(fault) => return self.end(fault, queue),
                 },
                 Work::Write { records, upto } => (records, upto, false),
                 Work::Stop { records, upto } => (records, upto, true),
             };
             if let Err(fault) = self.commit(records, upto, stop, queue) {
-                tracing::error!(%fault, segment = self.number, offset = self.offset, "journal failed");
-                return queue.over(fatal(fault));
+                return self.end(fault, queue);
             }
             if stop {
                 return queue.over(StoreFault::Closed);
@@ -164,15 +215,33 @@ impl Writer {
         }
     }
 
+    fn end(&self, fault: io::Error, queue: &Queue) {
+        tracing::error!(%fault, segment = self.number, offset = self.offset, "journal failed");
+        queue.over(fatal(fault));
+    }
+
+    /// Nothing came: time for what is due, and for what comes next.
+    fn tick(&mut self, queue: &Queue) -> io::Result<()> {
+        if self.is_due() {
+            self.sign()?;
+            self.flush()?;
+            queue.moved(self.head());
+        }
+        self.look_around(queue)
+    }
+
     fn commit(&mut self, records: Vec<Pending>, upto: Ticket, stop: bool, queue: &Queue) -> io::Result<()> {
         let freed = records.iter().filter(|record| record.last).count();
         for record in records {
             self.append(record)?;
         }
         if stop {
-            // In a flush of its own: it is what proves that the records before it had been durable.
-            self.flush()?;
             self.record(&Record::Stopped)?;
+            self.flush()?;
+        }
+        if stop || self.is_due() {
+            // At the end in a flush of its own: it is what proves that the records before it had been durable.
+            self.sign()?;
         }
         self.flush()?;
         queue.written(upto, self.head(), freed);
@@ -185,6 +254,7 @@ impl Writer {
     }
 
     fn append(&mut self, pending: Pending) -> io::Result<()> {
+        let (counts, signed) = (pending.counts, pending.signed);
         let mut line = self.line(pending);
         let mut payload = serde_json::to_vec(&line)?;
         if self.offset + (self.buffer.len() + HEADER + payload.len()) as u64 > self.size {
@@ -196,7 +266,10 @@ impl Writer {
             };
             payload = serde_json::to_vec(&line)?;
         }
-        self.lay(&payload)
+        self.lay(&payload)?;
+        self.counts += counts;
+        self.signing.uncovered += u64::from(signed);
+        Ok(())
     }
 
     fn line(&self, pending: Pending) -> Line<Box<RawValue>> {
@@ -228,14 +301,54 @@ impl Writer {
 
     fn checkpoint(&mut self) -> io::Result<()> {
         let record = Record::Checkpoint(self.chain.checkpoint(self.number, &self.key));
-        let record = serde_json::value::to_raw_value(&record)?;
-        let line = self.line(Pending {
-            cluster: None,
-            epoch: None,
-            record,
-            last: false,
-        });
-        self.lay(&serde_json::to_vec(&line)?)
+        let payload = self.payload(&record)?;
+        self.lay(&payload)
+    }
+
+    fn payload(&self, record: &Record) -> io::Result<Vec<u8>> {
+        let pending = Pending::new(record, None, None, false);
+        let line = self.line(pending.ok_or_else(|| io::Error::other("a record cannot be serialized"))?);
+        Ok(serde_json::to_vec(&line)?)
+    }
+
+    fn is_due(&self) -> bool {
+        self.signing.uncovered > 0 && self.clock.now().since(self.signing.last) >= self.signing.every
+    }
+
+    /// Lays a signed checkpoint over everything before it; where there is no room left, at the beginning of the next segment.
+    fn sign(&mut self) -> io::Result<()> {
+        let payload = self.signed_checkpoint()?;
+        if self.offset + (self.buffer.len() + HEADER + payload.len()) as u64 > self.size {
+            return self.rotate();
+        }
+        self.lay(&payload)?;
+        self.signing.covered(self.clock.now());
+        Ok(())
+    }
+
+    fn signed_checkpoint(&self) -> io::Result<Vec<u8>> {
+        let Signing {
+            key, old, others, made, ..
+        } = &self.signing;
+        // The last word of a key that is replaced says which one comes: trust in it leads from one to the other.
+        let (signer, next_key) = match old {
+            Some(old) => (old, Some(key.public())),
+            None => (key, None),
+        };
+        let mut chains = vec![self.chain.head()];
+        let known = others.lock().unwrap_or_else(PoisonError::into_inner);
+        chains.extend(known.values().filter(|head| head.writer != self.chain.writer).cloned());
+        let statement = CheckpointStatement {
+            v: 1,
+            checkpoint: made + 1,
+            writer: self.chain.writer.clone(),
+            at: self.clock.now(),
+            chains,
+            counts: self.counts,
+            public_key: signer.public().public_key,
+            next_key,
+        };
+        self.payload(&Record::SignedCheckpoint(signer.sign(CHECKPOINT, &statement)?))
     }
 
     /// INVARIANT: `offset` moves only when everything before it is durable; frames name it as `synced`.
@@ -287,7 +400,11 @@ impl Writer {
         self.number += 1;
         self.segment = self.disk.open(self.number)?;
         (self.size, self.offset) = (self.segment.size()?, 0);
-        self.checkpoint()
+        self.checkpoint()?;
+        let payload = self.signed_checkpoint()?;
+        self.lay(&payload)?;
+        self.signing.covered(self.clock.now());
+        Ok(())
     }
 
     /// Has the next segment laid out in time; while that cannot be done, new requests are refused and half a segment is left for the others.
