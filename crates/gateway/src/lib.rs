@@ -21,6 +21,7 @@ mod stream;
 pub mod upstream;
 pub mod export;
 pub mod telemetry;
+pub mod anchor;
 
 pub use pipeline::Gateway;
 pub use relay::admit::{Pass, Refused};

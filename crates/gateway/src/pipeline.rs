@@ -13,6 +13,7 @@ use mantlet_core::time::Clock;
 use mantlet_desk::Desk;
 use mantlet_store::{NoSession, Store, StoreFault};
 
+use crate::anchor::Anchoring;
 use crate::arrive::accept::RawRequest;
 use crate::arrive::authenticate::Authenticator;
 use crate::arrive::framing::Fault;
@@ -52,6 +53,8 @@ pub struct Gateway {
     pub exports: Vec<Arc<Export>>,
     pub limits: Limits,
     pub telemetry: Telemetry,
+    /// None where the configuration names no anchor.
+    pub anchoring: Option<Arc<Anchoring>>,
 }
 
 /// What stands open beside the entry while a request is judged.

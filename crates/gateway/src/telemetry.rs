@@ -232,6 +232,11 @@ impl Telemetry {
         }
     }
 
+    /// For series of those who keep their own.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
+
     pub(crate) fn unrecorded(&self) {
         self.unrecorded.inc();
     }
@@ -365,7 +370,10 @@ fn ready(gateway: &Gateway, verbose: bool) -> (StatusCode, String) {
         .iter()
         .filter_map(|export| Some(format!("[!]export {}: {}\n", export.name(), export.trouble()?)))
         .collect();
-    let notes = format!("{}{issuers}{exports}", gateway.telemetry.configuration_line());
+    let mut notes = format!("{}{issuers}{exports}", gateway.telemetry.configuration_line());
+    if let Some(anchoring) = &gateway.anchoring {
+        notes.push_str(&anchoring.line());
+    }
     let failed = checks.iter().any(|(_, check)| check.is_err());
     let lines: String = checks
         .iter()

@@ -25,6 +25,8 @@ use crate::tasks::Tasks;
 pub struct Export {
     name: &'static str,
     behind: AtomicU64,
+    /// The first record that it may have to read again; 0 until that is known.
+    needs: AtomicU64,
     fault: Mutex<Option<String>>,
 }
 
@@ -47,6 +49,7 @@ impl Export {
         Self {
             name,
             behind: AtomicU64::new(0),
+            needs: AtomicU64::new(0),
             fault: Mutex::new(None),
         }
     }
@@ -58,6 +61,11 @@ impl Export {
     /// Records of the journal that have not been looked at.
     pub fn behind(&self) -> u64 {
         self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Retention leaves everything from this record on.
+    pub fn needs(&self) -> u64 {
+        self.needs.load(Ordering::Relaxed)
     }
 
     /// What an operator should know; none while it keeps up.
@@ -131,6 +139,7 @@ pub async fn run(export: Arc<Export>, mut sink: Sink, store: Arc<Store>, place: 
             () = tasks.closing() => return,
         }
     };
+    export.needs.store(follower.needs(), Ordering::Relaxed);
     let mut whole = true;
     tokio::select! {
         () = follow(&export, &mut sink, &store, &mut follower, &mut whole) => {}
@@ -170,6 +179,7 @@ async fn follow(export: &Export, sink: &mut Sink, store: &Store, follower: &mut 
         *whole = true;
         if saved.elapsed() >= SAVED {
             export.went(&keep(sink, follower));
+            export.needs.store(follower.needs(), Ordering::Relaxed);
             saved = Instant::now();
         }
     }
