@@ -140,6 +140,10 @@ pub enum SessionsCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Check that the record on this machine is whole: no changed bit, no missing or moved record
+    Verify(VerifyArgs),
+    /// Let a new key sign checkpoints from the next start on; the old one vouches for it
+    RotateKey(RecordArgs),
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +189,39 @@ pub enum AgentCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+}
+
+/// The record of a gateway, by its files.
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// The gateway's configuration file
+    #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
+    pub config: PathBuf,
+}
+
+/// Needs no gateway. Exits 0 if the record is whole, 1 if it is not, 2 if it could not be checked.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub record: RecordArgs,
+    /// Checkpoints that were anchored, one JSON document a line [default: what `recording.anchor` names]
+    #[arg(long, value_name = "FILE")]
+    pub anchor_file: Option<PathBuf>,
+    /// Believe this key alone, as `--print-key` printed it
+    #[arg(long, value_name = "ID:HEX")]
+    pub public_key: Option<String>,
+    /// Print the public keys that sign checkpoints, for an auditor to keep, and check nothing
+    #[arg(long)]
+    pub print_key: bool,
+    /// How to print what was found
+    #[arg(long, short, value_enum, default_value_t = VerifyOutput::Text)]
+    pub output: VerifyOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyOutput {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

@@ -13,8 +13,8 @@ mod table;
 
 pub use agent::agent;
 pub use args::{
-    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report,
-    ServeArgs, SessionsArgs, SessionsCommand, TokenArgs, TokenOutput, ValidateArgs,
+    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, RecordArgs,
+    Report, ServeArgs, SessionsArgs, SessionsCommand, TokenArgs, TokenOutput, ValidateArgs, VerifyArgs, VerifyOutput,
 };
 pub use exit::{Exit, Fault, finish};
 pub use sessions::sessions;

@@ -22,6 +22,10 @@ pub async fn sessions(args: SessionsArgs, out: &mut dyn Write) -> Exit {
         SessionsCommand::End { name, cluster } => end(&name, &cluster, out).await,
         // It reads a gateway's own files: the binary carries it out.
         SessionsCommand::Rebuild(_) => Err(Fault::Usage(String::from("`rebuild` does not go through a gateway"))),
+        // The binary's own: they read the gateway's files and talk to nobody.
+        SessionsCommand::Verify(_) | SessionsCommand::RotateKey(_) => Err(Fault::Usage(String::from(
+            "this command works on the files of a gateway, not on a gateway",
+        ))),
     })
 }
 

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod serve;
 pub mod reload;
+pub mod verify;
 pub mod dev;
 pub mod sandbox;
 pub mod seed;

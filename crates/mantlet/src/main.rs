@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
-use mantlet::{config, dev, serve};
+use mantlet::{config, dev, serve, verify};
 use mantlet_cli::{
     Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, SessionsArgs, SessionsCommand,
     TokenArgs, TokenOutput, ValidateArgs,
@@ -37,6 +37,12 @@ fn main() -> ExitCode {
         Command::Sessions(SessionsArgs {
             command: SessionsCommand::Rebuild(args),
         }) => log("warn", true).and_then(|()| run(rebuild(args))),
+        Command::Sessions(SessionsArgs {
+            command: SessionsCommand::Verify(args),
+        }) => return checked(&args),
+        Command::Sessions(SessionsArgs {
+            command: SessionsCommand::RotateKey(args),
+        }) => return rotated(&args),
         Command::Sessions(args) => return online(mantlet_cli::sessions(args, &mut std::io::stdout())),
         Command::Agent(args) => return online(mantlet_cli::agent(args, &mut std::io::stdout())),
     };
@@ -142,6 +148,33 @@ fn online(command: impl Future<Output = mantlet_cli::Exit>) -> ExitCode {
         Ok(runtime) => runtime.block_on(command).into(),
         Err(error) => {
             complain(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0 whole, 1 not whole, 2 whatever kept it from being checked: a check that did not take place is never a good one.
+fn checked(args: &mantlet_cli::VerifyArgs) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let done = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match done
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(verify::verify(args, &mut out)))
+    {
+        Ok(verify::Seen::Whole) => ExitCode::SUCCESS,
+        Ok(verify::Seen::Damaged) => ExitCode::from(1),
+        Err(error) => {
+            complain(&told(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn rotated(args: &mantlet_cli::RecordArgs) -> ExitCode {
+    match verify::rotate_key(args, SystemClock.now()).and_then(|said| say(&said)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&told(&error));
             ExitCode::FAILURE
         }
     }

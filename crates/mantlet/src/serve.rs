@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mantlet_core::time::Clock;
+use mantlet_core::time::{Clock, Timestamp};
 use mantlet_desk::Desk;
+use mantlet_gateway::anchor::s3::{Credentials, S3};
+use mantlet_gateway::anchor::{Anchoring, Target};
 use mantlet_gateway::arrive::accept::{self, Door};
 use mantlet_gateway::arrive::authenticate::Authenticator;
 use mantlet_gateway::arrive::certificates::Certificates;
@@ -22,17 +24,21 @@ use mantlet_gateway::law::LawBook;
 use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
 use mantlet_gateway::{Cluster, Gateway, telemetry};
-use mantlet_store::{JournalAt, MissingKey, Sizes, Store, StoreConfig};
+use mantlet_store::{JournalAt, MissingKey, Retention, Sizes, Store, StoreConfig, StoreFault};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{AnchorPlace, Config, Proof};
 use crate::reload::{Finish, Origin, Reload};
 
 /// Watches and followed logs say farewell, writes come back from their cluster (75 s at most are waited for an answer).
 const DRAIN: Duration = Duration::from_secs(80);
 /// How often a cluster that has not said who it is is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How often it is looked for what has grown too old or too much.
+const PRUNE: Duration = Duration::from_secs(300);
+/// A body is kept before its request is, and shown until the end of that is gone too: microseconds that it stays longer.
+const BODIES_STAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// A gateway with its listeners bound, not yet accepting.
 pub struct Bound {
@@ -42,6 +48,7 @@ pub struct Bound {
     door: Door,
     reload: Reload,
     exports: Vec<Exporting>,
+    retention: Option<Retention>,
 }
 
 /// One export, its receiver, and where its position lies.
@@ -86,6 +93,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         clusters.push(cluster);
     }
     let origin = Origin::of(&config);
+    let anchoring = anchoring(&config.proof, &store, &clock).await?;
     let listener = listen(config.listen.address).await?;
     let telemetry = listen(config.telemetry).await?;
     let certificates = Arc::new(Certificates::new(config.listen.tls.certified.clone()));
@@ -95,14 +103,19 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         trusted: config.listen.trusted,
         connections: seats::connections(files()),
     };
+    let mut telemetry_of = telemetry::Telemetry::default();
+    if let Some(anchoring) = &anchoring {
+        anchoring.register(telemetry_of.registry());
+    }
     let gateway = Arc::new(Gateway {
         exports: exports.iter().map(|exporting| exporting.export.clone()).collect(),
+        anchoring,
         desk: Desk::new(store.clone(), clock.clone()),
         authenticator: Authenticator::new(config.issuers, clock.clone())
             .map_err(|faults| self::faults(&faults))?
             .among(clusters.clone()),
         limiter: Limiter::default(),
-        telemetry: telemetry::Telemetry::default(),
+        telemetry: telemetry_of,
         law: LawBook::new(config.law),
         recorder: Recorder::new(config.recording.policy),
         limits: Limits::default(),
@@ -119,6 +132,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
         telemetry,
         door,
         exports,
+        retention: config.proof.retention,
     })
 }
 
@@ -152,6 +166,33 @@ async fn exports(config: &Config, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Resu
         });
     }
     Ok(exports)
+}
+
+/// Refuses to start without what the anchor needs: an anchor that can never work is none.
+async fn anchoring(proof: &Proof, store: &Store, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Anchoring>>> {
+    let target = match &proof.anchor {
+        None => return Ok(None),
+        Some(AnchorPlace::File(path)) => {
+            if path.is_file() {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+                let (anchors, _) = mantlet_store::read_documents(&text, "recording.anchor.file");
+                store.holds(&anchors).context("recording.anchor.file")?;
+            }
+            Target::file(path)
+        }
+        Some(AnchorPlace::Webhook(source)) => {
+            let credential = mantlet_kubeconfig::load(source.clone()).await;
+            Target::webhook(credential.context("recording.anchor.webhook")?)
+        }
+        Some(AnchorPlace::S3(s3)) => {
+            let credentials = Credentials::from_environment().context("recording.anchor.s3")?;
+            Target::S3(Box::new(
+                S3::new(s3.clone(), credentials).context("recording.anchor.s3")?,
+            ))
+        }
+    };
+    Ok(Some(Arc::new(Anchoring::new(target, store, clock.clone()))))
 }
 
 impl std::fmt::Debug for Bound {
@@ -196,6 +237,7 @@ impl Bound {
             door,
             reload,
             exports,
+            retention,
         } = self;
         gateway.tasks.pump("configuration", reload.run());
         for Exporting { export, sink, place } in exports {
@@ -203,6 +245,20 @@ impl Bound {
             gateway
                 .tasks
                 .pump("export", export::run(export, sink, store, place, tasks));
+        }
+        if let Some(anchoring) = gateway.anchoring.clone() {
+            let tasks = gateway.tasks.clone();
+            gateway.tasks.pump("anchor", async move {
+                tokio::select! {
+                    () = anchoring.keep() => {}
+                    () = tasks.closing() => {}
+                }
+            });
+        }
+        if let Some(retention) = retention {
+            gateway
+                .tasks
+                .pump("retention", keep_pruning(gateway.clone(), retention));
         }
         let keys = gateway.clone();
         gateway.tasks.pump("issuer keys", async move {
@@ -225,8 +281,51 @@ impl Bound {
             tracing::warn!(left, "tasks were still running when the drain ended");
         }
         gateway.store.close().await;
+        if let Some(anchoring) = &gateway.anchoring {
+            anchoring.finish().await;
+        }
         Ok(())
     }
+}
+
+async fn keep_pruning(gateway: Arc<Gateway>, retention: Retention) {
+    loop {
+        let pause = match prune(&gateway, retention).await {
+            // There may be more.
+            Ok(1..) => Duration::ZERO,
+            Ok(0) => PRUNE,
+            Err(fault) => {
+                tracing::warn!(%fault, "nothing was pruned");
+                PRUNE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = gateway.tasks.closing() => return,
+        }
+    }
+}
+
+/// Segments that nobody has still to read, and the bodies of their time. How many segments went.
+async fn prune(gateway: &Gateway, retention: Retention) -> Result<usize, StoreFault> {
+    let anchoring = gateway.anchoring.iter().map(|anchoring| anchoring.needs());
+    let exports = gateway.exports.iter().map(|export| export.needs());
+    let needed = anchoring.chain(exports).min().unwrap_or(u64::MAX);
+    let mut until: Option<Timestamp> = None;
+    let segments = gateway
+        .store
+        .prune(retention, needed, |line| until = until.max(Some(line.at)))
+        .await?;
+    if let Some(until) = until {
+        let before = Timestamp::from_micros(until.micros().saturating_sub(BODIES_STAY));
+        let bodies = gateway.store.bodies.forget_before(before).await;
+        // The next segments that go take them along.
+        match bodies {
+            Ok(bodies) => tracing::info!(bodies, "pruned"),
+            Err(fault) => tracing::warn!(%fault, "bodies were not pruned"),
+        }
+    }
+    Ok(segments)
 }
 
 /// Several faults as one error, a line (or a few) each.

@@ -8,6 +8,7 @@
 mod fault;
 mod own_issuers;
 mod policies;
+mod proof;
 mod read;
 mod recording;
 mod resolve;
@@ -27,6 +28,7 @@ use mantlet_kubeconfig::Source;
 use mantlet_store::{DatabaseUrl, JournalAt, Recordings};
 
 pub use fault::{Fault, Place};
+pub use proof::{AnchorPlace, Proof};
 pub use recording::{FileExport, Recording};
 pub use tls::Tls;
 pub use validate::{Verdict, validate};
@@ -42,6 +44,7 @@ pub struct Config {
     pub law: Law,
     pub recording: Recording,
     pub storage: Storage,
+    pub proof: Proof,
     /// Listener of `/livez`, `/readyz`, `/metrics`.
     pub telemetry: SocketAddr,
     /// `mantlet.yaml` itself.
@@ -98,6 +101,15 @@ pub fn load_noting(path: &Path, epoch: Epoch, files: &mut Vec<PathBuf>) -> Resul
     let document = only_document(&path)?;
     let written: Configuration = read::read(&document)?;
     resolve::resolve(&written, &document, epoch, files)
+}
+
+/// Where the record lies by the file at `path`, and where else it is vouched for; nothing else in it is looked at, so that it can be
+/// checked on another machine than the gateway's.
+pub fn record(path: &Path) -> Result<(Storage, Proof), Vec<Fault>> {
+    let path = std::path::absolute(path).map_err(|e| vec![Fault::whole(path, format!("is no path: {e}"))])?;
+    let document = only_document(&path)?;
+    let written: Configuration = read::read(&document)?;
+    resolve::record(&written, &document)
 }
 
 /// A file that must hold exactly one document.

@@ -20,7 +20,7 @@ use super::policies::Policies;
 use super::recording::{self, Misfit, Recording};
 use super::tls::{Tls, TlsFault};
 use super::tree::Document;
-use super::{Cluster, Config, Listen, Storage, Written, only_document, own_issuers, read};
+use super::{Cluster, Config, Listen, Proof, Storage, Written, only_document, own_issuers, read};
 
 pub(crate) fn resolve(
     written: &Configuration,
@@ -40,12 +40,14 @@ pub(crate) fn resolve(
     let law = at.law(written, epoch);
     let recording = at.recording(&written.recording);
     let storage = at.storage(&written.storage);
+    let proof = at.proof(&written.recording, storage.as_ref());
     let telemetry = at.address("telemetry.address", &written.telemetry.address);
     match (listen, issuers, law, recording, storage, telemetry) {
         (Some(listen), Some((issuers, authentication)), Some(law), Some(recording), Some(storage), Some(telemetry))
             if at.faults.is_empty() =>
         {
             Ok(Config {
+                proof,
                 listen,
                 clusters,
                 issuers,
@@ -65,20 +67,39 @@ pub(crate) fn resolve(
     }
 }
 
-struct Resolver<'a> {
+/// Storage and recording alone.
+pub(crate) fn record(written: &Configuration, document: &Document) -> Result<(Storage, Proof), Vec<Fault>> {
+    let mut at = Resolver {
+        document,
+        faults: Vec::new(),
+        files: &mut Vec::new(),
+    };
+    let storage = at.storage(&written.storage);
+    let proof = at.proof(&written.recording, storage.as_ref());
+    match storage {
+        Some(storage) if at.faults.is_empty() => Ok((storage, proof)),
+        Some(_) | None => Err(at.faults),
+    }
+}
+
+pub(super) struct Resolver<'a> {
     document: &'a Document,
     faults: Vec<Fault>,
-    files: &'a mut Vec<PathBuf>,
+    pub(super) files: &'a mut Vec<PathBuf>,
 }
 
 impl Resolver<'_> {
-    fn fault(&mut self, path: &str, message: impl Into<String>, hint: &str) {
+    pub(super) fn fault(&mut self, path: &str, message: impl Into<String>, hint: &str) {
         let fault = self.document.fault(path, message);
         self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
     }
 
+    pub(super) fn fault_count(&self) -> usize {
+        self.faults.len()
+    }
+
     /// Relative paths start at the folder of `mantlet.yaml`.
-    fn absolute(&self, path: &str) -> PathBuf {
+    pub(super) fn absolute(&self, path: &str) -> PathBuf {
         self.document.file.parent().unwrap_or(Path::new("/")).join(path)
     }
 
@@ -414,7 +435,7 @@ impl Resolver<'_> {
         parsed.ok()
     }
 
-    fn refused<T>(&mut self, path: &str, message: String) -> Option<T> {
+    pub(super) fn refused<T>(&mut self, path: &str, message: String) -> Option<T> {
         self.fault(path, message, "");
         None
     }

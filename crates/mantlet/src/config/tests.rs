@@ -149,6 +149,86 @@ fn every_fault_of_a_file_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn what_is_wrong_with_the_recording_is_told_with_its_place() {
+    let folder = Folder::new("recording");
+    let cases = [
+        (
+            "retention: {}",
+            "mantlet.yaml:20:3: has neither `days` nor `bytes`\nhint: write `retention: { days: 90 }`, or leave it out to keep everything",
+        ),
+        (
+            "retention: { days: 0 }",
+            "mantlet.yaml:20:22: is 0: nothing would be kept\nhint: write `days: 90`",
+        ),
+        (
+            "retention: { bytes: 1000 }",
+            "mantlet.yaml:20:23: `1000` is less than the journal needs to work\nhint: write at least 67108864",
+        ),
+        (
+            "anchor: {}",
+            "mantlet.yaml:20:3: needs exactly one of `file`, `webhook` and `s3`\nhint: write `anchor: { file: /mnt/elsewhere/checkpoints.jsonl }`",
+        ),
+        (
+            "anchor: { file: data/journal/checkpoints.jsonl }",
+            "mantlet.yaml:20:19: `data/journal/checkpoints.jsonl` lies in the journal that it is to vouch for\nhint: name a file on another volume",
+        ),
+        (
+            "anchor: { webhook: nowhere.kubeconfig }",
+            "mantlet.yaml:20:22: cannot read `nowhere.kubeconfig`: No such file or directory (os error 2)",
+        ),
+        (
+            "anchor: { s3: { bucket: anchors, region: eu-1, endpoint: 'http://s3.example.com' } }",
+            "mantlet.yaml:20:60: `http://s3.example.com` is no address of an S3 server\nhint: write `endpoint: https://HOST`; `http://` only on this machine",
+        ),
+        (
+            "anchor: { s3: { bucket: a/b, region: eu-1 } }",
+            "mantlet.yaml:20:27: `a/b` is not the name of a bucket",
+        ),
+        (
+            "anchor: { s3: { bucket: anchors, region: eu-1, objectLock: { mode: COMPLIANCE, days: 0 } } }",
+            "mantlet.yaml:20:88: is not between 1 and 36500",
+        ),
+        (
+            "anchor: { s3: { bucket: anchors, region: eu-1, objectLock: { mode: NONE, days: 1 } } }",
+            "mantlet.yaml:20:70: unknown `NONE`, expected one of `GOVERNANCE`, `COMPLIANCE`",
+        ),
+    ];
+    for (written, expected) in cases {
+        folder.write("mantlet.yaml", &format!("{MANTLET}recording:\n  {written}\n"));
+        assert_eq!(folder.faults(), [expected], "{written}");
+    }
+    let shared =
+        MANTLET.replace("sqlite://data/mantlet.db", "postgres://mantlet@127.0.0.1/mantlet") + "  keyFile: key\n";
+    folder.write(
+        "mantlet.yaml",
+        &format!("{shared}recording:\n  retention: {{ days: 90 }}\n"),
+    );
+    let expected = "mantlet.yaml:21:3: a journal in PostgreSQL cannot be pruned yet\nhint: leave `recording.retention` out, or name a folder in `storage.journal`";
+    assert_eq!(folder.faults(), [expected]);
+}
+
+#[test]
+fn a_recording_is_found_without_the_rest_of_the_configuration() {
+    let folder = Folder::new("record");
+    let recording =
+        "recording:\n  retention: { days: 90 }\n  anchor: { s3: { bucket: anchors, prefix: /prod/, region: eu-1 } }\n";
+    folder.write("mantlet.yaml", &format!("{MANTLET}{recording}"));
+    for file in ["tls.crt", "authentication.yaml", "prod.kubeconfig"] {
+        std::fs::remove_file(folder.0.join(file)).unwrap();
+    }
+    let (storage, proof) = record(&folder.0.join("mantlet.yaml")).unwrap();
+    assert_eq!(storage.journal, JournalAt::Folder(folder.0.join("data/journal")));
+    assert_eq!(proof.retention.unwrap().days, Some(90));
+    let Some(AnchorPlace::S3(s3)) = proof.anchor else {
+        panic!("an S3 anchor")
+    };
+    assert_eq!(
+        (s3.prefix.as_str(), s3.endpoint.to_string().as_str()),
+        ("prod", "https://s3.eu-1.amazonaws.com/")
+    );
+}
+
+#[test]
 fn what_does_not_fit_together_is_told_with_its_place() {
     let folder = Folder::new("together");
     folder.write(
