@@ -47,6 +47,34 @@ pub(crate) fn idp(places: &Places) -> Result<String, Fault> {
     built(places, "idp")
 }
 
+/// Of the last release that still builds from its Go module.
+const MINIO: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
+
+/// Where MinIO lies once it is built: an S3 server to try anchors against.
+pub(crate) fn minio(places: &Places) -> PathBuf {
+    let version = MINIO.rsplit_once('-').map_or(MINIO, |(_, commit)| commit);
+    places.cache.join(format!("minio-{version}")).join("minio")
+}
+
+/// Builds MinIO from its Go module, if the cache does not hold it; minutes of two cores.
+pub(crate) fn minio_in_background(places: &Places) -> Background {
+    let binary = minio(places);
+    Background::start(move || {
+        if binary.is_file() {
+            return Ok(());
+        }
+        let folder = binary.parent().ok_or("minio lies in no folder")?;
+        // Built beside and renamed: a build that was cut off is not taken for a server.
+        let fresh = folder.with_extension(std::process::id().to_string());
+        let mut install = Command::new("go");
+        install.args(["install", MINIO]).env("GOBIN", &fresh);
+        process::run(install.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off"))?;
+        std::fs::create_dir_all(folder).of(folder.display())?;
+        std::fs::rename(fresh.join("minio"), &binary).of(binary.display())?;
+        std::fs::remove_dir(&fresh).of(fresh.display())
+    })
+}
+
 /// Vets and tests the Go module. The flags are those of its builds, so that what these compiled serves again.
 pub(crate) fn go_tests(places: &Places) -> Result<(), Fault> {
     let unformatted = process::output(Command::new("gofmt").args(["-l", "."]).current_dir(places.cluster()))?;

@@ -33,6 +33,7 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
     });
     suite.step("licenses and sources", |_| deny::check(places, installing));
     suite.step("build of the cluster", |_| building.wait());
+    suite.step("build of an S3 server", |_| cluster::minio_in_background(places).wait());
     suite.step("tests of the cluster", |_| cluster::go_tests(places));
     suite.step("protobuf table", |_| cluster::schema(places, &["--check".to_owned()]));
     suite.step("vectors", |_| cluster::vectors(places, &["--check".to_owned()]));
@@ -59,12 +60,14 @@ pub(crate) fn with_cluster(
     process::run(&mut places.cargo(["build", "-p", "mantlet", "-p", "mantlet-stories"]))?;
     let oracle = ("MANTLET_ORACLE", cluster::oracle(places)?);
     let idp = ("MANTLET_IDP", cluster::idp(places)?);
+    cluster::minio_in_background(places).wait()?;
+    let minio = ("MANTLET_MINIO", cluster::minio(places).display().to_string());
     if std::env::var_os("MANTLET_TEST_KUBECONFIG").is_some() {
         println!("MANTLET_TEST_KUBECONFIG is set: no cluster is started");
-        return run(vec![oracle, idp]);
+        return run(vec![oracle, idp, minio]);
     }
     let bed = Bed::up(places)?;
-    let result = run(vec![oracle, idp, ("MANTLET_BED", bed.endpoint.clone())]);
+    let result = run(vec![oracle, idp, minio, ("MANTLET_BED", bed.endpoint.clone())]);
     bed.down().and(result)
 }
 

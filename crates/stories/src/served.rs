@@ -26,7 +26,7 @@ pub struct Served {
     /// How often it was started.
     pub lives: usize,
     program: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -68,7 +68,7 @@ impl Served {
             .args(["serve", "--config"])
             .arg(&self.stage.config)
             .env("RUST_LOG", "warn")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -86,6 +86,21 @@ impl Served {
             (page.starts_with("HTTP/1.1 200") && !page.contains("[!]")).then_some(())
         })
         .await;
+    }
+
+    /// `mantlet sessions verify` with these flags: its exit code, and what it printed.
+    pub fn verify(&self, flags: &[&str]) -> (i32, String) {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["sessions", "verify", "--config"])
+            .arg(&self.stage.config)
+            .args(flags);
+        let output = command.envs(self.environment.clone()).output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     }
 
     /// SIGKILL: nothing is flushed, nobody is told.

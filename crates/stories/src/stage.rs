@@ -29,12 +29,12 @@ pub struct Plan {
     pub guardrails: bool,
     /// The gateway's own; else that of the bed's administrator.
     pub kubeconfig: Option<PathBuf>,
-    /// The section `recording` of `mantlet.yaml`, if it has one; files that it names lie in the stage's folder.
+    /// The section `recording` of `mantlet.yaml`, if it has one; files that it names lie in the stage's folder, which `DIR` stands for.
     pub recording: Value,
     /// `storage.recordings`; else a folder of the stage.
     pub recordings: Option<String>,
     /// Of a gateway in a process of its own.
-    pub environment: Vec<(&'static str, String)>,
+    pub environment: Vec<(String, String)>,
     /// The files that `recording` names.
     pub files: Vec<(String, String)>,
     /// What the cluster is pinned to; else what it says first.
@@ -129,7 +129,8 @@ impl Stage {
                 json!({"role": "auditor", "group": "auditors", "issuer": issuers.people.url(), "clusters": ["*"]});
             push(&mut written["authorization"]["roles"], auditor);
             if !plan.recording.is_null() {
-                written["recording"] = plan.recording.clone();
+                let recording = plan.recording.to_string().replace("DIR", &dir.display().to_string());
+                written["recording"] = serde_json::from_str(&recording).expect("JSON");
             }
             if !plan.proxies.is_empty() {
                 written["listen"]["proxyProtocol"] = json!({"trusted": plan.proxies});

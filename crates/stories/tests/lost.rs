@@ -159,6 +159,9 @@ impl Book {
                 | Record::AgentSuspended(_)
                 | Record::Refusals(_)
                 | Record::Checkpoint(_)
+                | Record::SignedCheckpoint(_)
+                | Record::Pruned(_)
+                | Record::Anchored(_)
                 | Record::Truncated(_)
                 | Record::Stopped => {}
             }

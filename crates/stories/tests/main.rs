@@ -25,7 +25,7 @@ mod join;
 mod lost;
 mod patience;
 mod postgres;
-mod proxies;
+mod proof;
 mod raw;
 mod recording;
 mod reload;

@@ -435,8 +435,8 @@ async fn bodies_lie_in_a_bucket_and_nothing_is_sent_that_cannot_be_stored_there(
         minio.endpoint()
     ));
     plan.environment = vec![
-        ("AWS_ACCESS_KEY_ID", Minio::USER.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", Minio::PASSWORD.to_owned()),
+        ("AWS_ACCESS_KEY_ID".to_owned(), Minio::USER.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY".to_owned(), Minio::PASSWORD.to_owned()),
     ];
     let mut served = Served::start(plan).await;
     let room = Room::open(bed, "bucket", "bucket-user");
