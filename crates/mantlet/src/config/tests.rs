@@ -158,7 +158,7 @@ fn what_is_wrong_with_the_recording_is_told_with_its_place() {
         ),
         (
             "retention: { days: 0 }",
-            "mantlet.yaml:20:22: is 0: nothing would be kept\nhint: write `days: 90`",
+            "mantlet.yaml:20:22: `days` is 0: nothing would be kept\nhint: write `days: 90`",
         ),
         (
             "retention: { bytes: 1000 }",
@@ -186,7 +186,7 @@ fn what_is_wrong_with_the_recording_is_told_with_its_place() {
         ),
         (
             "anchor: { s3: { bucket: anchors, region: eu-1, objectLock: { mode: COMPLIANCE, days: 0 } } }",
-            "mantlet.yaml:20:88: is not between 1 and 36500",
+            "mantlet.yaml:20:88: `days` is not between 1 and 36500",
         ),
         (
             "anchor: { s3: { bucket: anchors, region: eu-1, objectLock: { mode: NONE, days: 1 } } }",
