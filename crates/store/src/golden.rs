@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mantlet_core::record::{Closed, Decision, Opened, Outcome, Verdict};
+use mantlet_core::record::{AuditId, Closed, Decision, Opened, Outcome, Verdict};
 use mantlet_core::time::Clock;
 
 use crate::index::tests::shown;
 use crate::sessions::tests::enter;
+use crate::stops::tests::suspend;
 use crate::testing::{Scratch, answered, caller, clock, parts};
 use crate::{HandClock, SessionId, Slot, Store, StoreFault};
 
@@ -113,6 +114,10 @@ async fn writes_it_anew() {
     opens(&mut last, &session);
     let closed = answered(&last, 201, &clock);
     last.close(closed);
+    // What only operators do.
+    suspend(&store, "other", &clock).await;
+    let id = AuditId::from_random([1; 16]);
+    store.stop_session(session.as_str(), &id, clock.now()).await.unwrap();
     store.journal.settled().await.unwrap();
     let mut outbox = store.outbox();
     let due = outbox.next().await.unwrap().unwrap();

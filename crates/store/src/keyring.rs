@@ -386,6 +386,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreFault> {
     steps().map_err(|fault: std::io::Error| StoreFault::unusable(path, fault))
 }
 
+/// As versions before signed checkpoints sealed it; the key file is made.
+#[cfg(test)]
+pub(crate) fn without_signing_key(key_file: &Path, now: Timestamp) -> String {
+    let seal = seal(key_file, MissingKey::Create).unwrap();
+    let mut written = Written::fresh(now).unwrap();
+    written.keys.retain(|key| key.r#use != Use::Sign);
+    String::from_utf8(written.seal(&seal).unwrap()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -552,3 +552,30 @@ async fn neither_a_store_nor_its_faults_show_the_password() {
     assert!(!format!("{fault} {fault:?}").contains("hunter2"), "{fault}");
     assert!(fault.to_string().contains("hint:"), "{fault}");
 }
+
+/// A database that only versions before signed checkpoints have used.
+#[tokio::test]
+async fn a_keyring_that_signs_nothing_gets_a_key_that_does_and_all_replicas_the_same() {
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    let clock = clock();
+    let config = scratch.config();
+    let database = Database::open(&config.database).await.unwrap();
+    let sealed = crate::keyring::without_signing_key(&config.key_file, clock.now());
+    let mut change = database.change().await.unwrap();
+    let old = query("INSERT INTO keyring (id, sealed) VALUES (1, $1)").bind(sealed);
+    change.run(old).await.unwrap();
+    change.commit().await.unwrap();
+    let (first, second) = tokio::join!(open(&scratch, &clock), open(&scratch, &clock));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let keys = |store: &Store| store.keyring.public_keys().lines().collect::<Vec<_>>();
+    assert_eq!(keys(&first).len(), 1);
+    assert_eq!(keys(&second), keys(&first));
+    let mut due = second.outbox();
+    let due = due.next().await.unwrap().unwrap();
+    assert_eq!((due.writer.as_str(), due.checkpoint), (second.journal.writer_id(), 1));
+    first.close().await;
+    second.close().await;
+    database.close().await;
+}
