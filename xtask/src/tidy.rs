@@ -32,6 +32,7 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
         }
     }
     wrong.extend(Road::read(places)?.faults());
+    wrong.extend(untold(places)?);
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -52,6 +53,31 @@ fn ignored_without_reason(file: &str, text: &str) -> Vec<String> {
 fn without_header(file: &str, text: &str) -> Option<String> {
     let said = text.starts_with("//! ") || text.is_empty();
     (!said).then(|| format!("{file}:1: a file begins with `//!` and what it is"))
+}
+
+/// The tricks that have a number, as cases and stories name them (`T31`). Those that are told stay told.
+const TRICKS: [std::ops::RangeInclusive<u8>; 7] = [1..=20, 22..=22, 25..=38, 43..=44, 50..=51, 54..=54, 58..=58];
+
+/// A trick that no case of the museum and no story names.
+fn untold(places: &Places) -> Result<Vec<String>, Fault> {
+    let mut told = std::collections::BTreeSet::new();
+    for file in files(&places.root.join("crates/stories"))? {
+        if file
+            .extension()
+            .is_some_and(|ending| ending == "rs" || ending == "yaml")
+        {
+            let text = std::fs::read_to_string(&file).of(file.display())?;
+            told.extend(text.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(trick));
+        }
+    }
+    let missing = TRICKS.into_iter().flatten().filter(|number| !told.contains(number));
+    Ok(missing
+        .map(|number| format!("crates/stories: no case and no story names T{number}"))
+        .collect())
+}
+
+fn trick(word: &str) -> Option<u8> {
+    word.strip_prefix('T')?.parse().ok()
 }
 
 const ROAD: &str = "docs/src/life-of-a-request.md";
@@ -198,6 +224,16 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trick_is_a_word_of_its_own() {
+        let numbers = |text: &str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric())
+                .filter_map(trick)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(numbers("# T31, T5 (and TX T3x, BT4)"), [31, 5]);
+    }
 
     #[test]
     fn an_ignored_test_needs_a_reason() {

@@ -42,7 +42,11 @@ pub async fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Seen> {
     let journal = folder(&storage)?;
     if args.print_key {
         let keys = mantlet_store::public_keys(&journal, &storage.key_file)?;
-        for line in keys.lines() {
+        let mut lines = keys.lines().peekable();
+        if lines.peek().is_none() {
+            bail!("no key signs yet\nhint: the first start of a gateway that signs makes one: mantlet serve");
+        }
+        for line in lines {
             writeln!(out, "{line}")?;
         }
         return Ok(Seen::Whole);
