@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
 use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
-use mantlet_core::identity::Caller;
-use mantlet_core::law::{ClusterRef, Denial, Facts, Permit, Step, Verdict};
+use mantlet_core::identity::{Caller, Verified};
+use mantlet_core::law::{ClusterRef, Denial, Facts, Law, Permit, Step, Verdict};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
@@ -109,39 +109,14 @@ impl Gateway {
     async fn judge(&self, mut ask: Ask, entry: &mut Entry) -> Result<Judged, Refusal> {
         let place = self.limits.place()?;
         let law = self.law.load(); // one snapshot, one epoch
-        let now = self.clock.now();
-        let verified = self
-            .authenticator
-            .authenticate(&ask.parts.headers, now)
-            .await
-            .map_err(Refusal::NotSignedIn)?;
-        // Before it is a caller: of who has filled their share, nothing more is written than that they came.
-        self.store
-            .journal
-            .share(verified.issuer(), verified.subject())
-            .map_err(|over| entry.over_quota(&verified, over))?;
-        entry.signed_in(&verified);
-        let standing = self.authenticator.standing(&ask.parts.headers, &verified);
-        entry.stands_on(standing.map_err(Refusal::NotSignedIn)?);
+        let verified = self.sign_in(&ask, entry).await?;
         let cluster = self.cluster(ask.cluster.as_deref())?.clone();
         let known = cluster
             .identify()
             .await
             .map_err(|why| Refusal::NotReached { why, changes: false })?;
         entry.goes_to(known);
-        let caller = Arc::new(
-            law.recognize(verified, cluster.name(), now)
-                .map_err(|denial| entry.denied(denial, law.epoch().number()))?,
-        );
-        entry.recognized(&caller);
-        let session = self
-            .store
-            .sessions
-            .touch(&caller, known, now)
-            .map_err(|why| no_session(entry, why, law.epoch().number()))?;
-        entry.called_by(&caller, session);
-        self.enter(&caller, cluster.name(), entry)
-            .map_err(|denial| entry.denied(denial, law.epoch().number()))?;
+        let caller = self.recognize(&law, verified, known, entry)?;
         let masker = self.masker(&cluster, known)?;
         let mut room = self.limits.room(format!(
             "{} {}",
@@ -169,6 +144,43 @@ impl Gateway {
         })
     }
 
+    /// A token that every check holds of, of somebody whose share of the record has room.
+    async fn sign_in(&self, ask: &Ask, entry: &mut Entry) -> Result<Arc<Verified>, Refusal> {
+        let headers = &ask.parts.headers;
+        let verified = self.authenticator.authenticate(headers, self.clock.now()).await;
+        let verified = verified.map_err(Refusal::NotSignedIn)?;
+        // Before it is a caller: of who has filled their share, nothing more is written than that they came.
+        self.store
+            .journal
+            .share(verified.issuer(), verified.subject())
+            .map_err(|over| entry.over_quota(&verified, over))?;
+        entry.signed_in(&verified);
+        let standing = self.authenticator.standing(headers, &verified);
+        entry.stands_on(standing.map_err(Refusal::NotSignedIn)?);
+        Ok(verified)
+    }
+
+    /// Whom the law knows by the token, in a session that nobody has ended, with room for one more request.
+    fn recognize(
+        &self,
+        law: &Law,
+        verified: Arc<Verified>,
+        known: &ClusterRef,
+        entry: &mut Entry,
+    ) -> Result<Arc<Caller>, Refusal> {
+        let (now, epoch) = (self.clock.now(), law.epoch().number());
+        let caller = law
+            .recognize(verified, &known.name, now)
+            .map_err(|denial| entry.denied(denial, epoch))?;
+        entry.recognized(&caller);
+        let session = self.store.sessions.touch(&caller, known, now);
+        let session = session.map_err(|why| no_session(entry, why, epoch))?;
+        entry.called_by(&caller, session);
+        self.enter(&caller, &known.name, entry)
+            .map_err(|denial| entry.denied(denial, epoch))?;
+        Ok(Arc::new(caller))
+    }
+
     /// Room for one more request of an agent. People have none to keep.
     fn enter(&self, caller: &Caller, cluster: &str, entry: &mut Entry) -> Result<(), Denial> {
         if let Some(agent) = caller.agent() {
@@ -180,7 +192,7 @@ impl Gateway {
     /// The law is asked until it has what it wants to know.
     async fn decide(
         &self,
-        law: &mantlet_core::law::Law,
+        law: &Law,
         cluster: &Cluster,
         known: &ClusterRef,
         caller: &Arc<Caller>,
