@@ -4,22 +4,27 @@
 //! process that is gone is read all the same. Whoever comes first moves the place; the others find it moved and go on from there.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use mantlet_api::audit::Event;
 use mantlet_core::record::{AgentSuspended, Line};
 use mantlet_core::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::batch::{Batch, EventRow, RowState, SessionChange};
 use crate::StoreFault;
-use crate::database::{Change, Database, Row, query};
+use crate::database::{Change, Database, Query, Row, query};
 use crate::disk::Disk;
 use crate::journal::{Chains, Head, Journal, Progress, stretch};
 
 /// A database that fails is tried again: the journal goes on without it, and nothing is lost.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// More comes within this time, and one transaction for it all costs less than one for each flush of the journal: requests that began and
+/// ended in it are one insert. Whoever waits for the index hurries it.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// How often the chains of other processes are looked at.
 const OTHERS: Duration = Duration::from_millis(500);
 /// Of a chain of which nothing was pruned.
@@ -50,6 +55,7 @@ pub(super) struct Indexer {
     others: BTreeMap<String, Follower>,
     progress: watch::Receiver<Progress>,
     indexed: watch::Sender<Indexed>,
+    hurry: Arc<Notify>,
 }
 
 /// How far one chain has been read.
@@ -86,11 +92,17 @@ impl Indexer {
             others: BTreeMap::new(),
             progress: journal.progress(),
             indexed,
+            hurry: Arc::default(),
         })
     }
 
     pub(super) fn indexed(&self) -> watch::Receiver<Indexed> {
         self.indexed.subscribe()
+    }
+
+    /// Notified, it gathers no longer.
+    pub(super) fn hurry(&self) -> Arc<Notify> {
+        self.hurry.clone()
     }
 
     /// Until the journal ends and everything in it is indexed.
@@ -117,13 +129,25 @@ impl Indexer {
         self.indexed.send_modify(|indexed| indexed.over = true);
     }
 
-    /// Waits for the own journal; where there are others, not for long.
+    /// Waits for the own journal, and for more of it; where there are others, not for long.
     async fn something_new(&mut self) -> Result<(), watch::error::RecvError> {
         match self.chains {
-            Chains::One => self.progress.changed().await,
-            Chains::Many(_) => tokio::time::timeout(OTHERS, self.progress.changed())
-                .await
-                .unwrap_or(Ok(())),
+            Chains::One => self.progress.changed().await?,
+            Chains::Many(_) => match tokio::time::timeout(OTHERS, self.progress.changed()).await {
+                Ok(changed) => changed?,
+                Err(_) => return Ok(()),
+            },
+        }
+        self.gather().await;
+        Ok(())
+    }
+
+    async fn gather(&self) {
+        let mut progress = self.progress.clone();
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            () = self.hurry.notified() => {}
+            _ = progress.wait_for(|progress| progress.over.is_some()) => {}
         }
     }
 
@@ -325,13 +349,15 @@ async fn write(change: &mut Change, writer: &str, batch: Batch) -> Result<(), St
         next += 1;
         write_session(change, writer, &name, row, next).await?;
     }
+    let mut fresh = Vec::new();
     for row in batch.events {
         next += 1;
         match row.state {
-            RowState::New => insert_event(change, writer, row, next).await?,
+            RowState::New => fresh.push((next, row)),
             RowState::Stored => update_event(change, row, next).await?,
         }
     }
+    insert_events(change, writer, fresh).await?;
     for suspended in batch.suspended {
         write_suspension(change, writer, suspended).await?;
     }
@@ -429,27 +455,55 @@ async fn write_suspension(change: &mut Change, writer: &str, suspended: AgentSus
     change.run(row).await.map(drop)
 }
 
-async fn insert_event(change: &mut Change, writer: &str, row: EventRow, version: i64) -> Result<(), StoreFault> {
-    let (issuer, subject) = row.owner.unzip();
-    let row = query(
-        "INSERT INTO events (audit_id, session, issuer, subject, cluster, verb, decision, code, opened, closed, created, changed, event, writer)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)",
+/// Statements that insert so many events, most first. Few, so that they stay prepared; not of more, because SQLite looks for each `$n` by its
+/// name among those before it.
+static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| [16, 4, 1].map(|rows| (rows, insert(rows))));
+
+/// `$1` is the writer of all; each row has twelve of its own, of which the eleventh stands twice.
+fn insert(rows: usize) -> String {
+    let rows = (0..rows).map(|row| {
+        let own: Vec<_> = (2..14).map(|place| format!("${}", row * 12 + place)).collect();
+        let (version, event) = (&own[10], &own[11]);
+        format!("($1, {}, {version}, {version}, {event})", own[..10].join(", "))
+    });
+    let columns = "writer, audit_id, session, issuer, subject, cluster, verb, decision, code, opened, closed, created, changed, event";
+    format!(
+        "INSERT INTO events ({columns}) VALUES {}",
+        rows.collect::<Vec<_>>().join(", ")
     )
-    .bind(row.event.audit_id.clone())
-    .bind(row.session)
-    .bind(issuer)
-    .bind(subject)
-    .bind(row.cluster)
-    .bind(row.event.verb.clone())
-    .bind(row.decision.map(str::to_owned))
-    .bind(code(&row.event))
-    .bind(row.opened.micros())
-    .bind(row.closed.map(Timestamp::micros))
-    .bind(version)
-    .bind(json(&row.event)?)
-    .bind(writer);
-    change.run(row).await?;
+}
+
+/// Many rows with one statement. Each is handed to SQLite's own thread, or sent to PostgreSQL, and waited for, which costs more than a row does.
+async fn insert_events(change: &mut Change, writer: &str, rows: Vec<(i64, EventRow)>) -> Result<(), StoreFault> {
+    let mut rows = rows.into_iter();
+    for (count, text) in INSERTS.iter() {
+        while rows.len() >= *count {
+            let mut insert = query(text).bind(writer);
+            for (version, row) in rows.by_ref().take(*count) {
+                insert = bind_event(insert, row, version)?;
+            }
+            change.run(insert).await?;
+        }
+    }
     Ok(())
+}
+
+fn bind_event(insert: Query, row: EventRow, version: i64) -> Result<Query, StoreFault> {
+    let (event, code) = (json(&row.event)?, code(&row.event));
+    let (issuer, subject) = row.owner.unzip();
+    Ok(insert
+        .bind(row.event.audit_id)
+        .bind(row.session)
+        .bind(issuer)
+        .bind(subject)
+        .bind(row.cluster)
+        .bind(row.event.verb)
+        .bind(row.decision.map(str::to_owned))
+        .bind(code)
+        .bind(row.opened.micros())
+        .bind(row.closed.map(Timestamp::micros))
+        .bind(version)
+        .bind(event))
 }
 
 async fn update_event(change: &mut Change, row: EventRow, version: i64) -> Result<(), StoreFault> {

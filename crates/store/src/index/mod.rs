@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mantlet_api::gate::{Session, SessionEvent};
 use mantlet_core::time::{Clock, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::StoreFault;
@@ -30,6 +30,7 @@ pub struct Index {
     database: Database,
     pen: Pen,
     indexed: watch::Receiver<Indexed>,
+    hurry: Arc<Notify>,
     versions: watch::Receiver<u64>,
     clock: Arc<dyn Clock>,
     chains: Chains,
@@ -97,13 +98,14 @@ impl Index {
     /// Begins to follow the journal.
     pub(crate) async fn open(database: Database, journal: &Journal, clock: Arc<dyn Clock>) -> Result<Self, StoreFault> {
         let indexer = Indexer::new(database.clone(), journal).await?;
-        let indexed = indexer.indexed();
+        let (indexed, hurry) = (indexer.indexed(), indexer.hurry());
         let (versions, follow) = versions(indexed.clone());
         let tasks = Mutex::new(vec![tokio::spawn(indexer.run()), tokio::spawn(follow)]);
         Ok(Self {
             database,
             pen: journal.pen(),
             indexed,
+            hurry,
             versions,
             clock,
             chains: journal.chains(),
@@ -125,8 +127,10 @@ impl Index {
         let mut indexed = self.indexed.clone();
         let rounds = indexed.borrow_and_update().rounds;
         // The round that is under way may have passed a chain already.
-        let reached =
-            indexed.wait_for(|indexed| indexed.rounds >= rounds + 2 || indexed.over || indexed.health.is_err());
+        let reached = indexed.wait_for(|indexed| {
+            self.hurry.notify_one();
+            indexed.rounds >= rounds + 2 || indexed.over || indexed.health.is_err()
+        });
         let reached = reached.await.map_err(|_| StoreFault::Closed)?;
         reached.health.clone()
     }
@@ -134,6 +138,7 @@ impl Index {
     /// Returns once everything that was written to the journal before can be seen here.
     pub async fn flush(&self) -> Result<(), StoreFault> {
         let head = self.pen.settled().await?;
+        self.hurry.notify_one();
         let mut indexed = self.indexed.clone();
         let reached = indexed
             .wait_for(|indexed| indexed.seq >= head.seq || indexed.over || indexed.health.is_err())

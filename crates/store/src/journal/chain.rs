@@ -141,11 +141,16 @@ impl std::fmt::Debug for ChainKey {
 }
 
 pub(crate) fn read(payload: &[u8]) -> Result<Line, String> {
-    let Versioned { v } = serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))?;
+    let read = serde_json::from_slice::<Line>(payload);
+    // A later version may well be unreadable, or readable and mean something else. What reads says its version; only of what does not is it asked.
+    let v = match &read {
+        Ok(line) => line.v,
+        Err(_) => serde_json::from_slice::<Versioned>(payload).map_or(0, |versioned| versioned.v),
+    };
     if v > VERSION {
         return Err(format!(
             "it was written by a later version of mantlet (records of version {v})"
         ));
     }
-    serde_json::from_slice(payload).map_err(|fault| format!("it is no record: {fault}"))
+    read.map_err(|fault| format!("it is no record: {fault}"))
 }
