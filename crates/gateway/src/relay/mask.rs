@@ -143,16 +143,26 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
 }
 
 async fn hold(mut source: Source) -> Result<Body, Cut> {
-    let mut held = BytesMut::new();
+    let mut held = Bytes::new();
     while held.len() < HELD {
         match source.next().await {
-            Some(Ok(chunk)) if held.is_empty() && chunk.len() >= HELD => return Ok(Body::Begun(chunk, source)),
-            Some(Ok(chunk)) => held.extend_from_slice(&chunk),
+            // Most answers are one piece, and it is not copied.
+            Some(Ok(chunk)) if held.is_empty() => held = chunk,
+            Some(Ok(chunk)) => held = joined(held, &chunk),
             Some(Err(cut)) => return Err(cut),
-            None => return Ok(Body::Whole(held.freeze())),
+            None => return Ok(Body::Whole(held)),
         }
     }
-    Ok(Body::Begun(held.freeze(), source))
+    Ok(Body::Begun(held, source))
+}
+
+/// In the room of the first where nobody shares it.
+fn joined(held: Bytes, more: &[u8]) -> Bytes {
+    let mut all = held
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+    all.extend_from_slice(more);
+    all.freeze()
 }
 
 impl Source {
@@ -168,7 +178,11 @@ impl Source {
                 let Some(active) = rewriter else { return None };
                 let mut out = Vec::new();
                 let masked = match data(incoming).await {
-                    Some(Ok(bytes)) => active.push(&bytes, &mut out),
+                    Some(Ok(bytes)) => {
+                        // As a rule as much comes out as goes in; growing piece by piece would copy it, and keep twice the room.
+                        out.reserve_exact(bytes.len());
+                        active.push(&bytes, &mut out)
+                    }
                     Some(Err(cut)) => return Some(Err(cut)),
                     None => rewriter.take().map_or(Ok(()), |last| last.finish(&mut out)),
                 };
