@@ -25,6 +25,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// ended in it are one insert. Whoever waits for the index hurries it.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// A transaction takes no more once it has so many.
+const LINES: usize = 1024;
+/// Nor more than so many reads of the journal, whose lines may be long.
+const READS: usize = 8;
+
 /// How often the chains of other processes are looked at.
 const OTHERS: Duration = Duration::from_millis(500);
 /// Of a chain of which nothing was pruned.
@@ -192,12 +197,12 @@ impl Indexer {
 }
 
 impl Follower {
-    /// Reads and writes one stretch; whether there was one.
+    /// Reads and writes what goes into one transaction; whether there was anything.
     async fn step(&mut self, database: &Database, durable: Head) -> Result<bool, StoreFault> {
         if self.at.seq >= durable.seq {
             return Ok(false);
         }
-        let (lines, after) = stretch(self.disk.clone(), self.at, durable).await?;
+        let (lines, after) = self.lines(durable).await?;
         if lines.is_empty() {
             return Ok(false);
         }
@@ -206,6 +211,25 @@ impl Follower {
             Applied::Elsewhere => place(database, &self.writer, BEGINNING).await?,
         };
         Ok(true)
+    }
+
+    /// The longer, the fewer requests are fetched again because they ended in a later transaction.
+    async fn lines(&self, durable: Head) -> Result<(Vec<Line>, Head), StoreFault> {
+        let (mut lines, mut after) = stretch(self.disk.clone(), self.at, durable).await?;
+        for _ in 1..READS {
+            if lines.len() >= LINES || after.seq >= durable.seq {
+                break;
+            }
+            // What cannot be read is met again behind what could.
+            match stretch(self.disk.clone(), after, durable).await {
+                Ok((more, end)) if !more.is_empty() => {
+                    lines.extend(more);
+                    after = end;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok((lines, after))
     }
 }
 
