@@ -18,6 +18,7 @@ const EVERYTHING: Visible = Visible::Everything;
 
 on_both! {
     a_request_becomes_one_audit_event,
+    requests_that_share_a_transaction_are_events_in_the_order_in_which_they_came,
     a_request_under_way_is_seen_and_its_end_changes_the_same_event,
     whoever_watches_hears_of_each_change,
     pages_follow_each_other_without_gap_or_double,
@@ -88,6 +89,24 @@ async fn a_request_becomes_one_audit_event(scratch: Scratch) {
         },
     });
     assert_eq!(serde_json::to_value(event).unwrap(), wanted);
+}
+
+/// 85 are one statement of each size, and some.
+async fn requests_that_share_a_transaction_are_events_in_the_order_in_which_they_came(scratch: Scratch) {
+    let clock = clock();
+    let store = open(&scratch, &clock).await.unwrap();
+    let mut came = Vec::new();
+    for _ in 0..85 {
+        let mut slot = store.journal.slot().unwrap();
+        came.push(slot.id().to_string());
+        slot.open(opened(slot.id(), &clock));
+        let closed = answered(&slot, 200, &clock);
+        slot.close(closed);
+    }
+    let events = events(&store).await;
+    let shown: Vec<_> = events.iter().map(|event| event.metadata.name.clone()).collect();
+    assert_eq!(shown, came);
+    assert!(events.iter().all(|event| event.event.stage == Stage::ResponseComplete));
 }
 
 async fn a_request_under_way_is_seen_and_its_end_changes_the_same_event(scratch: Scratch) {
