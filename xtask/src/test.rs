@@ -17,7 +17,11 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
     let building = cluster::build_in_background(places)?;
     let installing = deny::install_in_background(places)?;
     let mut suite = Suite::default();
-    suite.step("format", |_| process::run(&mut places.cargo(["fmt", "--check"])));
+    suite.step("format", |_| {
+        process::run(&mut places.cargo(["fmt", "--check"]))?;
+        // A workspace of its own.
+        process::run(&mut places.cargo(["fmt", "--check", "--manifest-path", "bench/Cargo.toml"]))
+    });
     suite.step("tidy", |_| tidy::run(places));
     suite.step("clippy", |_| {
         process::run(&mut places.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
