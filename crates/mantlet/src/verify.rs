@@ -39,9 +39,12 @@ struct Printed<'a> {
 /// Prints what was found to `out`.
 pub async fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Seen> {
     let (storage, proof) = record(&args.record)?;
-    let journal = folder(&storage)?;
+    let files = folder(&storage).ok();
     if args.print_key {
-        let keys = mantlet_store::public_keys(&journal, &storage.key_file)?;
+        let keys = match &files {
+            Some(journal) => mantlet_store::public_keys(journal, &storage.key_file)?,
+            None => mantlet_store::public_keys_in(&storage.database, &storage.key_file).await?,
+        };
         let mut lines = keys.lines().peekable();
         if lines.peek().is_none() {
             bail!("no key signs yet\nhint: the first start of a gateway that signs makes one: mantlet serve");
@@ -56,16 +59,24 @@ pub async fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Seen> {
         anyhow::anyhow!("`--public-key` cannot be used: {why}\nhint: mantlet sessions verify --print-key")
     })?;
     let anchored = anchored(args.anchor_file.as_deref(), &proof).await?;
-    if !journal.is_dir() {
-        bail!("there is no journal in `{}`", journal.display());
-    }
-    let checking = tokio::task::spawn_blocking(move || {
-        mantlet_store::verify(&journal, &storage.key_file, pinned, &anchored.anchors).map(|mut report| {
-            report.notes.extend(anchored.notes);
-            report
-        })
-    });
-    let report = checking.await??;
+    let Anchored { anchors, notes } = anchored;
+    let mut report = match files {
+        Some(journal) if !journal.is_dir() => bail!("there is no journal in `{}`", journal.display()),
+        Some(journal) => {
+            let check = move || mantlet_store::verify(&journal, &storage.key_file, pinned, &anchors);
+            tokio::task::spawn_blocking(check).await??
+        }
+        None => {
+            let Storage {
+                database,
+                journal,
+                key_file,
+                ..
+            } = &storage;
+            mantlet_store::verify_in(database, journal, key_file, pinned, anchors).await?
+        }
+    };
+    report.notes.extend(notes);
     match args.output {
         VerifyOutput::Text => write!(out, "{report}")?,
         VerifyOutput::Json => {

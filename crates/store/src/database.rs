@@ -95,6 +95,12 @@ macro_rules! bound {
 }
 
 impl Database {
+    /// A server's database as it is: nothing is made in it, and none of its tables changed.
+    pub(crate) fn as_it_is(options: PgConnectOptions) -> Self {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+        Self::Postgres(pool.connect_lazy_with(options))
+    }
+
     /// Connects, and makes or brings up to date the tables.
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, StoreFault> {
         match Place::of(url)? {

@@ -151,6 +151,15 @@ impl Keyring {
         Written::unseal(&text, &seal, &path, key_file)?.resolve()
     }
 
+    /// That of a database, as it is.
+    pub(crate) async fn read_in(database: &Database, key_file: &Path) -> Result<Self, StoreFault> {
+        let place = Path::new("the keyring in the database");
+        let seal = seal(key_file, MissingKey::Refuse)?;
+        let text = stored(database).await?;
+        let text = text.ok_or_else(|| StoreFault::unusable(place, "it is missing"))?;
+        Written::unseal(text.as_bytes(), &seal, place, key_file)?.resolve()
+    }
+
     /// A new key signs from the next start on; the old one vouches for it. The id of the new one.
     pub(crate) fn rotate(folder: &Path, key_file: &Path, now: Timestamp) -> Result<String, StoreFault> {
         let path = folder.join(FILE);

@@ -51,7 +51,9 @@ pub use retention::Retention;
 pub use sessions::{NoSession, SessionId, Sessions};
 pub use signing::PublicKeys;
 pub use stops::{Stop, Suspension};
-pub use verify::{Anchor, Checked, Finding, Kind, LastCheckpoint, Report, public_keys, verify};
+pub use verify::{
+    Anchor, Checked, Finding, Kind, LastCheckpoint, Report, public_keys, public_keys_in, verify, verify_in,
+};
 
 /// Where the memory lies: `storage` of the configuration, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -155,7 +155,7 @@ impl Scratch {
     }
 
     /// Does something to the database behind the back of whoever uses it.
-    pub(crate) async fn tamper(&self, statement: &'static str) {
+    pub(crate) async fn tamper(&self, statement: &str) {
         let own = self.database.as_ref().expect("a database");
         execute(&own.url.parse().unwrap(), statement).await;
     }

@@ -16,13 +16,15 @@ use mantlet_core::record::{
     Signed,
 };
 use mantlet_core::time::Timestamp;
+use sqlx::postgres::PgConnectOptions;
 
+use crate::database::{Database, Place};
 use crate::disk::{Disk, Folder};
 use crate::journal::chain::{self, Chain, ChainKey};
 use crate::journal::frame::{self, Found, Frame, MAGIC};
-use crate::journal::{self, scan};
+use crate::journal::{self, Shared, scan};
 use crate::keyring::Keyring;
-use crate::{PublicKeys, StoreFault};
+use crate::{DatabaseUrl, JournalAt, PublicKeys, StoreFault, waiting};
 
 pub use findings::{Checked, Finding, Kind, LastCheckpoint, Report};
 
@@ -58,21 +60,87 @@ pub fn verify(
     pinned: Option<PublicKeys>,
     anchors: &[Anchor],
 ) -> Result<Report, StoreFault> {
-    let keys = match (Keyring::read(folder, key_file), pinned) {
-        (Ok(keyring), pinned) => Keys {
+    let keys = believed(Keyring::read(folder, key_file), pinned)?;
+    let writing = journal::writing(folder)?;
+    check(&[&Folder::new(folder)], keys, anchors, writing)
+}
+
+/// The same of a record whose keyring lies in PostgreSQL, and with it every replica's journal, unless that of this one lies in a folder.
+pub async fn verify_in(
+    database: &DatabaseUrl,
+    journal: &JournalAt,
+    key_file: &Path,
+    pinned: Option<PublicKeys>,
+    anchors: Vec<Anchor>,
+) -> Result<Report, StoreFault> {
+    let options = server(database)?;
+    let looked = Database::as_it_is(options.clone());
+    let keys = believed(Keyring::read_in(&looked, key_file).await, pinned)?;
+    if let JournalAt::Folder(folder) = journal {
+        let folder = folder.clone();
+        let work = move || {
+            let writing = journal::writing(&folder)?;
+            check(&[&Folder::new(&folder)], keys, &anchors, writing)
+        };
+        return waiting(work).await;
+    }
+    let shared = waiting(move || Shared::new(options)).await?;
+    // Before the chains are read: what is said to be written then has to be found.
+    let heads = shared.heads(&looked).await?;
+    waiting(move || {
+        let disks: Vec<_> = heads.iter().map(|(chain, _, size)| shared.read(chain, *size)).collect();
+        let disks: Vec<&dyn Disk> = disks.iter().map(|disk| &**disk).collect();
+        let mut report = check(&disks, keys, &anchors, Writing::UnderWay)?;
+        let cut = heads
+            .iter()
+            .filter_map(|(chain, head, _)| cut(chain, head.seq, &report));
+        let cut: Vec<_> = cut.collect();
+        report.findings.extend(cut);
+        Ok(report)
+    })
+    .await
+}
+
+/// A chain that its database says is written further than it is.
+fn cut(chain: &str, written: u64, report: &Report) -> Option<Finding> {
+    let found = report.journals.iter().find(|journal| journal.writer == *chain);
+    let last = found.map_or(0, |journal| journal.records.1);
+    let what = format!(
+        "journal {chain} ends with record {last}, and the database says that it was written up to record {written}"
+    );
+    (last < written).then(|| Finding {
+        record: Some(last),
+        ..Finding::elsewhere(Kind::CutTail, what)
+    })
+}
+
+/// The public keys of the keyring in PostgreSQL.
+pub async fn public_keys_in(database: &DatabaseUrl, key_file: &Path) -> Result<PublicKeys, StoreFault> {
+    let looked = Database::as_it_is(server(database)?);
+    Ok(Keyring::read_in(&looked, key_file).await?.public_keys())
+}
+
+fn server(database: &DatabaseUrl) -> Result<PgConnectOptions, StoreFault> {
+    match Place::of(database)? {
+        Place::Postgres(options) => Ok(*options),
+        Place::Sqlite(_) => Err(StoreFault::Failed(String::from("a file is no server"))),
+    }
+}
+
+fn believed(keyring: Result<Keyring, StoreFault>, pinned: Option<PublicKeys>) -> Result<Keys, StoreFault> {
+    match (keyring, pinned) {
+        (Ok(keyring), pinned) => Ok(Keys {
             chain: Some(ChainKey::of(&keyring)),
             public: pinned.unwrap_or_else(|| keyring.public_keys()),
-        },
-        (Err(_), Some(public)) => Keys { chain: None, public },
+        }),
+        (Err(_), Some(public)) => Ok(Keys { chain: None, public }),
         (Err(fault), None) => {
             let said = fault.to_string();
             let why = said.lines().next().unwrap_or_default();
             let hint = "check without the key file: mantlet sessions verify --public-key ID:HEX";
-            return Err(StoreFault::Key(format!("{why}\nhint: {hint}")));
+            Err(StoreFault::Key(format!("{why}\nhint: {hint}")))
         }
-    };
-    let writing = journal::writing(folder)?;
-    check(&[&Folder::new(folder)], keys, anchors, writing)
+    }
 }
 
 /// The public keys of the keyring in `folder`.

@@ -579,3 +579,61 @@ async fn a_keyring_that_signs_nothing_gets_a_key_that_does_and_all_replicas_the_
     second.close().await;
     database.close().await;
 }
+
+#[tokio::test]
+async fn verify_finds_what_was_done_to_any_chain_of_the_database() {
+    use crate::verify::{Kind, public_keys_in, verify_in};
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    let clock = clock();
+    let (first, second) = (
+        open(&scratch, &clock).await.unwrap(),
+        open(&scratch, &clock).await.unwrap(),
+    );
+    for store in [&first, &second] {
+        request(store, &clock).await;
+        store.journal.settled().await.unwrap();
+        request(store, &clock).await;
+    }
+    let config = scratch.config();
+    let verify = async || {
+        verify_in(&config.database, &config.journal, &config.key_file, None, Vec::new())
+            .await
+            .unwrap()
+    };
+    let report = verify().await;
+    assert!(report.is_whole(), "while they write: {report}");
+    first.close().await;
+    second.close().await;
+    let report = verify().await;
+    assert!(report.is_whole() && report.journals.len() == 2, "{report}");
+    assert!(
+        public_keys_in(&config.database, &config.key_file)
+            .await
+            .unwrap()
+            .lines()
+            .count()
+            > 0
+    );
+
+    let kinds = async |tamper: &str| {
+        scratch
+            .tamper(&format!("CREATE TABLE kept AS SELECT * FROM journal; {tamper}"))
+            .await;
+        let kinds: BTreeSet<_> = verify().await.findings.iter().map(|finding| finding.kind).collect();
+        scratch
+            .tamper("DELETE FROM journal; INSERT INTO journal SELECT * FROM kept; DROP TABLE kept")
+            .await;
+        kinds
+    };
+    let last = "(chain, segment, position) = (SELECT chain, segment, position FROM journal ORDER BY chain, segment DESC, position DESC LIMIT 1)";
+    let cut = kinds(&format!("DELETE FROM journal WHERE {last}")).await;
+    assert!(cut.contains(&Kind::CutTail), "{cut:?}");
+    let flipped =
+        kinds("UPDATE journal SET bytes = set_byte(bytes, 40, get_byte(bytes, 40) # 1) WHERE position = 0").await;
+    assert!(flipped.contains(&Kind::Changed), "{flipped:?}");
+    let gone = kinds("DELETE FROM journal WHERE chain = (SELECT min(chain) FROM journal)").await;
+    assert!(gone.contains(&Kind::CutTail), "{gone:?}");
+    assert!(verify().await.is_whole(), "as it was");
+}
