@@ -4,11 +4,11 @@
 //! process that is gone is read all the same. Whoever comes first moves the place; the others find it moved and go on from there.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::Duration;
 
 use mantlet_api::audit::Event;
-use mantlet_core::record::{AgentSuspended, Line};
+use mantlet_core::record::{AgentSuspended, ChainHead, Line};
 use mantlet_core::time::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -16,7 +16,7 @@ use super::batch::{Batch, EventRow, RowState, SessionChange};
 use crate::StoreFault;
 use crate::database::{Change, Database, Query, Row, query};
 use crate::disk::Disk;
-use crate::journal::{Chains, Head, Journal, Progress, stretch};
+use crate::journal::{Chains, Head, Journal, Others, Progress, stretch};
 
 /// A database that fails is tried again: the journal goes on without it, and nothing is lost.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub(super) struct Indexer {
     own: Follower,
     chains: Chains,
     others: BTreeMap<String, Follower>,
+    /// Where those chains stand, for the own checkpoints.
+    witnessed: Others,
     progress: watch::Receiver<Progress>,
     indexed: watch::Sender<Indexed>,
     hurry: Arc<Notify>,
@@ -69,6 +71,8 @@ struct Follower {
     writer: String,
     disk: Arc<dyn Disk>,
     at: Head,
+    /// The last record but one that was read of it: the last names its hash.
+    read: Option<ChainHead>,
 }
 
 impl Indexer {
@@ -92,9 +96,11 @@ impl Indexer {
                 writer,
                 disk: journal.reader(),
                 at,
+                read: None,
             },
             chains: journal.chains(),
             others: BTreeMap::new(),
+            witnessed: journal.others(),
             progress: journal.progress(),
             indexed,
             hurry: Arc::default(),
@@ -178,10 +184,15 @@ impl Indexer {
                     at: place(&self.database, &writer, BEGINNING).await?,
                     disk: chains.read(&writer, segment_size),
                     writer: writer.clone(),
+                    read: None,
                 },
             };
             let follower = self.others.entry(writer).or_insert(follower);
             while follower.step(&self.database, head).await? {}
+            if let Some(read) = follower.read.take() {
+                let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
+                witnessed.insert(read.writer.clone(), read);
+            }
         }
         Ok(())
     }
@@ -205,6 +216,13 @@ impl Follower {
         let (lines, after) = self.lines(durable).await?;
         if lines.is_empty() {
             return Ok(false);
+        }
+        if let Some(last) = lines.last().filter(|last| last.seq > 1) {
+            self.read = Some(ChainHead {
+                writer: self.writer.clone(),
+                seq: last.seq - 1,
+                hash: last.prev.clone(),
+            });
         }
         self.at = match apply(database, &self.writer, lines, self.at, after).await? {
             Applied::Here => after,

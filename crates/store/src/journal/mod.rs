@@ -277,6 +277,11 @@ impl Journal {
         others.insert(head.writer.clone(), head);
     }
 
+    /// For whoever reads the chains of others: what is noted here, signed checkpoints vouch for.
+    pub(crate) fn others(&self) -> Others {
+        self.others.clone()
+    }
+
     /// Where what was left of the journal began when it was opened.
     pub(crate) fn base(&self) -> Head {
         self.base

@@ -637,3 +637,34 @@ async fn verify_finds_what_was_done_to_any_chain_of_the_database() {
     assert!(gone.contains(&Kind::CutTail), "{gone:?}");
     assert!(verify().await.is_whole(), "as it was");
 }
+
+#[tokio::test]
+async fn the_checkpoints_of_one_process_vouch_for_the_chains_of_the_others() {
+    use crate::verify::{Kind, verify_in};
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    let clock = clock();
+    let (first, second) = (
+        open(&scratch, &clock).await.unwrap(),
+        open(&scratch, &clock).await.unwrap(),
+    );
+    for store in [&second, &first] {
+        request(store, &clock).await;
+        store.journal.settled().await.unwrap();
+    }
+    first.index.settled().await.unwrap();
+    second.close().await;
+    first.close().await; // with a checkpoint
+    let gone = second.journal.writer_id().to_owned();
+    let remove = format!("DELETE FROM journal WHERE chain = '{gone}'; DELETE FROM chains WHERE chain = '{gone}'");
+    scratch.tamper(&remove).await;
+    let config = scratch.config();
+    let report = verify_in(&config.database, &config.journal, &config.key_file, None, Vec::new()).await;
+    let findings = report.unwrap().findings;
+    let missing = findings.iter().find(|finding| finding.kind == Kind::MissingWriter);
+    assert!(
+        missing.is_some_and(|finding| finding.what.contains(&gone)),
+        "{findings:?}"
+    );
+}
