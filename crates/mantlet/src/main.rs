@@ -171,7 +171,8 @@ fn checked(args: &mantlet_cli::VerifyArgs) -> ExitCode {
 }
 
 fn rotated(args: &mantlet_cli::RecordArgs) -> ExitCode {
-    match verify::rotate_key(args, SystemClock.now()).and_then(|said| say(&said)) {
+    let rotate = async { say(&verify::rotate_key(args, SystemClock.now()).await?) };
+    match run(rotate) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&told(&error));

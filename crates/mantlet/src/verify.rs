@@ -4,7 +4,7 @@
 //! Reads the anchor first: a journal that is written to meanwhile may be ahead of it, never behind.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use mantlet_cli::{RecordArgs, VerifyArgs, VerifyOutput};
@@ -39,7 +39,7 @@ struct Printed<'a> {
 /// Prints what was found to `out`.
 pub async fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Seen> {
     let (storage, proof) = record(&args.record)?;
-    let files = folder(&storage).ok();
+    let files = files(&storage).map(Path::to_owned);
     if args.print_key {
         let keys = match &files {
             Some(journal) => mantlet_store::public_keys(journal, &storage.key_file)?,
@@ -92,9 +92,12 @@ pub async fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<Seen> {
 }
 
 /// What is to be told once a new key stands in the keyring.
-pub fn rotate_key(args: &RecordArgs, now: Timestamp) -> Result<String> {
+pub async fn rotate_key(args: &RecordArgs, now: Timestamp) -> Result<String> {
     let (storage, _) = record(args)?;
-    let id = mantlet_store::rotate_signing_key(&folder(&storage)?, &storage.key_file, now)?;
+    let id = match files(&storage) {
+        Some(folder) => mantlet_store::rotate_signing_key(folder, &storage.key_file, now)?,
+        None => mantlet_store::rotate_signing_key_in(&storage.database, &storage.key_file, now).await?,
+    };
     Ok(format!(
         "key {id} signs checkpoints from the next start of the gateway on\n"
     ))
@@ -111,13 +114,10 @@ fn record(args: &RecordArgs) -> Result<(Storage, Proof)> {
 }
 
 /// Where segments and keyring lie as files. With PostgreSQL the keyring lies in the database, wherever the journal is.
-fn folder(storage: &Storage) -> Result<PathBuf> {
+fn files(storage: &Storage) -> Option<&Path> {
     match &storage.journal {
-        JournalAt::Folder(folder) if storage.database.as_str().starts_with("sqlite:") => Ok(folder.clone()),
-        JournalAt::Folder(_) | JournalAt::Database => bail!(
-            "the record of `{}` lies in PostgreSQL, and this command works on files only\nhint: gateways check the chain whenever they start; what is anchored by `recording.anchor` stays provable",
-            storage.database.shown()
-        ),
+        JournalAt::Folder(folder) if storage.database.as_str().starts_with("sqlite:") => Some(folder),
+        JournalAt::Folder(_) | JournalAt::Database => None,
     }
 }
 

@@ -160,6 +160,25 @@ impl Keyring {
         Written::unseal(text.as_bytes(), &seal, place, key_file)?.resolve()
     }
 
+    /// The same in a database, for each replica from its next start on.
+    pub(crate) async fn rotate_in(database: &Database, key_file: &Path, now: Timestamp) -> Result<String, StoreFault> {
+        let place = Path::new("the keyring in the database");
+        let seal = seal(key_file, MissingKey::Refuse)?;
+        let old = stored(database).await?;
+        let old = old.ok_or_else(|| StoreFault::unusable(place, "it is missing"))?;
+        let mut written = Written::unseal(old.as_bytes(), &seal, place, key_file)?;
+        let key = WrittenKey::fresh(Use::Sign, 's', now)?;
+        let id = key.id.clone();
+        written.keys.push(key);
+        let new = String::from_utf8_lossy(&written.seal(&seal)?).into_owned();
+        match replace(database, old, new.clone()).await? == new {
+            true => Ok(id),
+            false => Err(StoreFault::Key(String::from(
+                "another process changed the keyring in the same moment\nhint: try again",
+            ))),
+        }
+    }
+
     /// A new key signs from the next start on; the old one vouches for it. The id of the new one.
     pub(crate) fn rotate(folder: &Path, key_file: &Path, now: Timestamp) -> Result<String, StoreFault> {
         let path = folder.join(FILE);

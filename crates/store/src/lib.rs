@@ -52,7 +52,8 @@ pub use sessions::{NoSession, SessionId, Sessions};
 pub use signing::PublicKeys;
 pub use stops::{Stop, Suspension};
 pub use verify::{
-    Anchor, Checked, Finding, Kind, LastCheckpoint, Report, public_keys, public_keys_in, verify, verify_in,
+    Anchor, Checked, Finding, Kind, LastCheckpoint, Report, public_keys, public_keys_in, rotate_signing_key_in, verify,
+    verify_in,
 };
 
 /// Where the memory lies: `storage` of the configuration, resolved.

@@ -120,6 +120,15 @@ pub async fn public_keys_in(database: &DatabaseUrl, key_file: &Path) -> Result<P
     Ok(Keyring::read_in(&looked, key_file).await?.public_keys())
 }
 
+/// A new key for checkpoints in the keyring in PostgreSQL: each replica signs with it from its next start on. Its id.
+pub async fn rotate_signing_key_in(
+    database: &DatabaseUrl,
+    key_file: &Path,
+    now: Timestamp,
+) -> Result<String, StoreFault> {
+    Keyring::rotate_in(&Database::as_it_is(server(database)?), key_file, now).await
+}
+
 fn server(database: &DatabaseUrl) -> Result<PgConnectOptions, StoreFault> {
     match Place::of(database)? {
         Place::Postgres(options) => Ok(*options),

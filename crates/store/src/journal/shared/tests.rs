@@ -582,7 +582,7 @@ async fn a_keyring_that_signs_nothing_gets_a_key_that_does_and_all_replicas_the_
 
 #[tokio::test]
 async fn verify_finds_what_was_done_to_any_chain_of_the_database() {
-    use crate::verify::{Kind, public_keys_in, verify_in};
+    use crate::verify::{Kind, public_keys_in, rotate_signing_key_in, verify_in};
     let Some(scratch) = Scratch::postgres().await else {
         return;
     };
@@ -636,6 +636,17 @@ async fn verify_finds_what_was_done_to_any_chain_of_the_database() {
     let gone = kinds("DELETE FROM journal WHERE chain = (SELECT min(chain) FROM journal)").await;
     assert!(gone.contains(&Kind::CutTail), "{gone:?}");
     assert!(verify().await.is_whole(), "as it was");
+
+    let id = rotate_signing_key_in(&config.database, &config.key_file, clock.now())
+        .await
+        .unwrap();
+    let store = open(&scratch, &clock).await.unwrap();
+    request(&store, &clock).await;
+    store.close().await;
+    let keys = public_keys_in(&config.database, &config.key_file).await.unwrap();
+    assert!(keys.lines().any(|key| key.starts_with(&id)) && keys.lines().count() == 2);
+    let report = verify().await;
+    assert!(report.is_whole(), "the old key vouches for the new one: {report}");
 }
 
 #[tokio::test]
