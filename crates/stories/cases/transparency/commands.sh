@@ -70,7 +70,8 @@ kubectl delete clusterrole $NS-walker
 kubectl create quota small --hard=configmaps=50,secrets=20
 kubectl get resourcequota small -o jsonpath='{.spec.hard.configmaps}'
 kubectl create service clusterip plain --tcp=80:8080
-kubectl describe service plain
+# Without events: the controller that repairs cluster IPs says something about a fresh one now and then.
+kubectl describe service plain --show-events=false
 kubectl create ingress front --rule='example.com/*=plain:80'
 kubectl create poddisruptionbudget calm --selector=app=web --min-available=0
 kubectl create priorityclass $NS-low --value=10 --description=walk
