@@ -660,6 +660,8 @@ async fn the_checkpoints_of_one_process_vouch_for_the_chains_of_the_others() {
         open(&scratch, &clock).await.unwrap(),
         open(&scratch, &clock).await.unwrap(),
     );
+    // From here on it reads what the other one writes.
+    first.index.settled().await.unwrap();
     for store in [&second, &first] {
         request(store, &clock).await;
         store.journal.settled().await.unwrap();
