@@ -126,13 +126,12 @@ impl Shared {
         self.is_durable()?;
         self.let_them_return()?;
         for (chain, _) in self.chains()? {
-            if let Some(site) = self.try_take(&chain)? {
+            if let Some(site) = self.try_take(&chain, None)? {
                 return Ok(site);
             }
         }
         let chain = writer::fresh_id(random::bytes()?);
-        self.begin(&chain, segment_size)?;
-        let taken = self.try_take(&chain)?;
+        let taken = self.try_take(&chain, Some(segment_size))?;
         taken.ok_or(StoreFault::Fenced(chain))
     }
 
@@ -141,7 +140,7 @@ impl Shared {
         let mut left = Vec::new();
         for (chain, closed) in self.chains()? {
             if !closed {
-                left.extend(self.try_take(&chain)?);
+                left.extend(self.try_take(&chain, None)?);
             }
         }
         Ok(left)
@@ -225,25 +224,17 @@ impl Shared {
         Ok(())
     }
 
-    fn begin(&self, chain: &str, segment_size: u64) -> Result<(), StoreFault> {
-        let begin = async |connection: &mut PgConnection| {
-            let begin = "INSERT INTO chains (chain, epoch, segment, position, seq, segment_size, closed) VALUES ($1, 0, 0, 0, 0, $2, false)";
-            sqlx::query(begin)
-                .bind(chain)
-                .bind(signed(segment_size))
-                .execute(connection)
-                .await
-                .map(drop)
-        };
-        self.reader.run(READ, begin).map_err(writer::fatal)
-    }
-
-    /// None if another process holds it.
-    fn try_take(self: &Arc<Self>, chain: &str) -> Result<Option<Site>, StoreFault> {
+    /// None if another process holds it. A new chain, with segments of `begin` bytes, is held before anybody can see it.
+    fn try_take(self: &Arc<Self>, chain: &str, begin: Option<u64>) -> Result<Option<Site>, StoreFault> {
         let link = Arc::new(Link::new(self.access.clone(), Some(chain.to_owned())));
         let take = async |connection: &mut PgConnection| {
             if !link.hold(connection).await? {
                 return Ok(None);
+            }
+            if let Some(segment_size) = begin {
+                let begin = "INSERT INTO chains (chain, epoch, segment, position, seq, segment_size, closed) VALUES ($1, 0, 0, 0, 0, $2, false)";
+                let begin = sqlx::query(begin).bind(chain).bind(signed(segment_size));
+                begin.execute(&mut *connection).await?;
             }
             let take = "UPDATE chains SET epoch = epoch + 1 WHERE chain = $1 RETURNING epoch, segment, position, seq, segment_size";
             sqlx::query(take).bind(chain).fetch_optional(connection).await
