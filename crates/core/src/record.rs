@@ -703,6 +703,7 @@ impl From<&law::Denial> for Verdict {
 impl From<&law::Applied> for Applied {
     fn from(applied: &law::Applied) -> Self {
         let action = match applied.action {
+            law::ValidationAction::None => "None",
             law::ValidationAction::Warn => "Warn",
             law::ValidationAction::RequireApproval => "RequireApproval",
             law::ValidationAction::Deny => "Deny",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mantlet_api::policy::{Owner, SecretReads, ServiceAccountRef};
+use mantlet_api::policy::{Elevation, Owner, RiskThresholds, SecretReads, ServiceAccountRef, Via};
 
 use crate::action::ResourceRef;
 use crate::time::Timestamp;
@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use super::cel::Expression;
 use super::glob::Glob;
 use super::matching::ResourceRule;
+use super::verdict::Allowance;
 
 /// A non-human identity that the law knows.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub struct Agent {
     pub(super) session: Session,
     pub(super) scope: Scope,
     pub(super) limits: Limits,
+    pub(super) budgets: Budgets,
+    pub(super) via: Via,
+    pub(super) elevations: Vec<Elevation>,
+    pub(super) risk: Option<RiskThresholds>,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -32,6 +37,15 @@ pub struct Limits {
     pub requests_per_second: Option<NonZeroU32>,
     pub in_flight: Option<NonZeroU32>,
     pub watches: Option<NonZeroU32>,
+}
+
+/// What the agent may use up in a stretch of time on one cluster, all its sessions together. None is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budgets {
+    pub deletes: Option<Allowance>,
+    pub namespaces: Option<Allowance>,
+    pub secret_reads: Option<Allowance>,
+    pub denials: Option<Allowance>,
 }
 
 /// One of its limits, reached.
@@ -95,6 +109,24 @@ impl Agent {
 
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub fn budgets(&self) -> Budgets {
+        self.budgets
+    }
+
+    /// How the gateway acts as its account.
+    pub fn via(&self) -> Via {
+        self.via
+    }
+
+    pub fn elevations(&self) -> &[Elevation] {
+        &self.elevations
+    }
+
+    /// Its own thresholds, in place of those of the configuration.
+    pub fn risk(&self) -> Option<RiskThresholds> {
+        self.risk
     }
 
     pub fn expires_at(&self) -> Option<Timestamp> {

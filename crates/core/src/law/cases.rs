@@ -174,6 +174,7 @@ fn compile(file: &File) -> Result<Law, Vec<Fault>> {
             .enumerate()
             .map(|(at, p)| (numbered(at), p))
             .collect(),
+        risk: None,
         roles: file.roles.clone(),
         own_namespaces: file.own_namespaces.iter().cloned().collect(),
         clusters: ["prod", "staging"].map(String::from).into(),
@@ -345,7 +346,7 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
         }
     };
     assert_eq!(asked, case.dry_run.is_some(), "{}: asked for a dry-run", case.name);
-    outcome(judgment, caller.session_key().to_owned())
+    outcome(*judgment, caller.session_key().to_owned())
 }
 
 fn outcome(judgment: Judgment, session: String) -> Outcome {

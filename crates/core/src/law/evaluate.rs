@@ -4,6 +4,7 @@
 //! Refuses: what any of them refuses; Deny over RequireApproval over Warn, whatever the order of files.
 //! Deliberately does not: fetch anything, or say yes where a fact is missing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mantlet_api::policy::{Strength, ValidationAction};
@@ -19,6 +20,7 @@ use super::cel::{Documents, Object};
 use super::facts::{Fact, Facts, Lookups};
 use super::matching::Named;
 use super::policy::{Opinion, Policy};
+use super::risk::Risk;
 use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Verdict};
 use super::{ClusterRef, Law, message, scope};
 
@@ -399,12 +401,14 @@ impl<'a> Sitting<'a> {
         let verdict = self.verdict();
         let warnings = self.applied.iter().filter_map(message::warning).collect();
         let not_judged = self.not_judged.iter().map(Rule::to_string).collect();
-        Step::Done(Judgment {
+        Step::Done(Box::new(Judgment {
             verdict,
             applied: self.applied,
             warnings,
             not_judged,
-        })
+            risk: Risk::default(),
+            annotations: BTreeMap::new(),
+        }))
     }
 
     fn verdict(&self) -> Verdict {
@@ -418,7 +422,7 @@ impl<'a> Sitting<'a> {
                 (None, Some((ValidationAction::RequireApproval | ValidationAction::Deny, applied))) => {
                     Verdict::Hold(message::held(self.action, applied))
                 }
-                (None, Some((ValidationAction::Warn, _)) | None) => allow(),
+                (None, Some((ValidationAction::Warn | ValidationAction::None, _)) | None) => allow(),
             },
         }
     }

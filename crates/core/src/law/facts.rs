@@ -30,8 +30,37 @@ pub enum Fact<T> {
 
 /// Everything learned so far. `Facts::default()` knows nothing.
 #[derive(Debug, Clone, Default)]
+#[expect(dead_code, reason = "the look-ups for these follow")]
 pub struct Facts {
+    /// What the request would store: the outcome of its dry-run.
     object: Fact<Arc<Masked<Value>>>,
+    /// What is stored now.
+    pub(super) old_object: Fact<Arc<Masked<Value>>>,
+    /// The pod that the request reaches into.
+    pub(super) target: Fact<Arc<Masked<Value>>>,
+    pub(super) namespace_object: Fact<Arc<Masked<Value>>>,
+    /// What a delete takes along.
+    pub(super) dependents: Fact<Arc<Affected>>,
+    /// What a deletecollection, or the deletion of a namespace or a CRD, hits.
+    pub(super) members: Fact<Arc<Affected>>,
+}
+
+/// Some objects, up to a cap.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Affected {
+    pub objects: Vec<ObjectId>,
+    /// There are more than could be listed.
+    pub more: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    pub api_version: String,
+    pub kind: String,
+    /// Empty for what is in none.
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
 }
 
 /// The look-ups that the law asks for, all independent of one another.

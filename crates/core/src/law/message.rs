@@ -87,6 +87,8 @@ pub(super) fn denied(action: &Action, applied: &Applied) -> Denial {
     let (reason, message) = match &applied.rule {
         Rule::SelfProtection => (DenialReason::SelfProtection, denied_by_self(action, applied)),
         Rule::AgentScope { .. } => (DenialReason::ScopeDenied, denied_by_scope(action, applied)),
+        Rule::AgentBudget { .. } => (DenialReason::LimitReached, denied_by_scope(action, applied)),
+        Rule::Risk => (DenialReason::PolicyDenied, denied_by_policy(action, "risk", applied)),
         Rule::Policy { name } => (DenialReason::PolicyDenied, denied_by_policy(action, name, applied)),
     };
     Denial {
@@ -131,6 +133,8 @@ pub(super) fn held(action: &Action, applied: &Applied) -> Question {
     let who = match &applied.rule {
         Rule::SelfProtection => String::from("The gateway's own rule"),
         Rule::AgentScope { agent } => format!("The scope of agent \"{agent}\""),
+        Rule::AgentBudget { agent, .. } => format!("The limits of agent \"{agent}\""),
+        Rule::Risk => String::from("The risk of this"),
         Rule::Policy { name } => format!("Policy {name}"),
     };
     let message = format!(
@@ -166,7 +170,7 @@ fn detail(because: &Because) -> Option<String> {
 /// One line for a `Warning` header, where the rule does not count for the verdict or only warns.
 pub(super) fn warning(applied: &Applied) -> Option<String> {
     let would = match (applied.strength, applied.action) {
-        (Strength::Audit, _) => return None,
+        (Strength::Audit, _) | (_, ValidationAction::None) => return None,
         (Strength::Enforce, ValidationAction::Deny | ValidationAction::RequireApproval) => return None,
         (Strength::Enforce | Strength::Warn, ValidationAction::Warn) => "",
         (Strength::Warn, ValidationAction::RequireApproval) => " would need human approval for this",

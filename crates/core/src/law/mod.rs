@@ -22,6 +22,7 @@ mod evaluate;
 mod own;
 mod scope;
 mod policy;
+mod risk;
 mod cel;
 mod matching;
 mod glob;
@@ -32,14 +33,16 @@ mod message;
 #[cfg(test)]
 mod cases;
 
-pub use agent::{Agent, Limit, Limits, Session};
+pub use agent::{Agent, Budgets, Limit, Limits, Session};
 pub use compile::{Fault, Source};
-pub use facts::{Fact, Facts, Learned, Lookup, LookupKind, Lookups};
+pub use facts::{Affected, Fact, Facts, Learned, Lookup, LookupKind, Lookups, ObjectId};
+pub use risk::{Risk, RiskReason};
 pub use roles::Roles;
 pub use verdict::{
-    Applied, Because, Charges, Denial, DenialReason, Epoch, Judgment, Permit, Question, Rule, Step, Terms, Verdict,
+    Allowance, Applied, Because, BudgetKind, Charge, Charges, Denial, DenialReason, Epoch, Judgment, Permit,
+    Precondition, Question, Rule, Step, Terms, Verdict,
 };
-pub use written::{Role, Strength, ValidationAction};
+pub use written::{Elevation, RiskThresholds, Role, Strength, ValidationAction, Via};
 
 /// One snapshot of the law. Made whole by [`Law::compile`], never changed.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub struct Law {
 pub struct Written {
     pub agents: Vec<(Source, written::Agent)>,
     pub policies: Vec<(Source, written::Policy)>,
+    /// `risk` of the configuration.
+    pub risk: Option<written::RiskThresholds>,
     /// `authorization.roles` of the configuration, in its order.
     pub roles: Vec<written::RoleGrant>,
     /// Namespaces of the gateway itself, for instance that of its in-cluster token. `mantlet-system` and those of upstream

@@ -1,9 +1,11 @@
 //! What a judgment says: the verdict, and everything that led to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mantlet_api::policy::{Strength, ValidationAction};
+use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction};
 use serde_json::Value;
 
 use crate::action::{Action, Effect};
@@ -11,13 +13,14 @@ use crate::identity::Caller;
 use crate::mask::Masked;
 
 use super::facts::Lookups;
+use super::risk::Risk;
 
 /// One step of a judgment: facts are missing, or it is done.
 #[derive(Debug)]
 #[must_use = "a judgment nobody follows is no judgment"]
 pub enum Step {
     Need(Lookups),
-    Done(Judgment),
+    Done(Box<Judgment>),
 }
 
 /// The verdict with its reasons. All of it goes into the audit event.
@@ -30,6 +33,9 @@ pub struct Judgment {
     pub warnings: Vec<String>,
     /// Policies that could apply and were not reached, by name.
     pub not_judged: Vec<String>,
+    pub risk: Risk,
+    /// `auditAnnotations` of the policies that spoke, by their qualified keys.
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -91,15 +97,53 @@ pub struct Permit {
 #[serde(transparent)]
 pub struct Epoch(u64);
 
-/// What the law adds to an action before it goes upstream. Nothing yet; preconditions come with approvals.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Terms {}
+/// What the law adds to an action before it goes upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// The object that was judged: if it is another one by then, the cluster refuses, and the request is judged again.
+    pub(super) precondition: Option<Precondition>,
+    /// In place of the caller's own upstream account: an elevation of what was approved. None without an approval.
+    pub(super) acts_as: Option<ServiceAccountRef>,
+}
 
-/// What carrying the action out uses up. Nothing yet; approvals and budgets come later.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Charges {}
+/// One state of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Precondition {
+    pub uid: String,
+    pub resource_version: String,
+}
+
+/// What carrying the action out uses up, all of it in one transaction or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Charges(pub(super) Vec<Charge>);
+
+/// So much of one budget of one agent on one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    pub budget: BudgetKind,
+    /// Distinct things, for instance uids: each counts once in a window, however often it is named.
+    pub keys: BTreeSet<String>,
+    pub limit: Allowance,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BudgetKind {
+    /// Distinct objects destroyed, by uid.
+    Deletes,
+    /// Distinct namespaces changed.
+    Namespaces,
+    /// Distinct Secrets read.
+    SecretReads,
+    /// Requests that the law denied.
+    Denials,
+}
+
+/// So many in any stretch of time of this length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    pub count: u32,
+    pub per: Duration,
+}
 
 /// The operation would need a human's approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +200,13 @@ pub enum Rule {
     AgentScope {
         agent: String,
     },
+    /// What the agent may use up in a stretch of time.
+    AgentBudget {
+        agent: String,
+        budget: BudgetKind,
+    },
+    /// The sum of the risk reached a threshold.
+    Risk,
     Policy {
         name: String,
     },
@@ -187,8 +238,8 @@ impl Permit {
         Self {
             caller: Arc::clone(caller),
             action: Arc::clone(action),
-            terms: Terms {},
-            charges: Charges {},
+            terms: Terms::default(),
+            charges: Charges::default(),
             epoch,
         }
     }
@@ -220,7 +271,7 @@ impl Permit {
 
 impl Terms {
     pub(crate) fn none() -> Self {
-        Self {}
+        Self::default()
     }
 }
 
@@ -269,12 +320,26 @@ impl Denial {
     }
 }
 
-/// `built-in:self-protection`, `agent:NAME`, `policy:NAME`: as audit annotations and causes carry it.
+impl BudgetKind {
+    /// As `limits` of an Agent has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BudgetKind::Deletes => "deletes",
+            BudgetKind::Namespaces => "namespaces",
+            BudgetKind::SecretReads => "secretReads",
+            BudgetKind::Denials => "denials",
+        }
+    }
+}
+
+/// `built-in:self-protection`, `agent:NAME`, `agent:NAME/limits.deletes`, `risk`, `policy:NAME`: as audit annotations and causes carry it.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::SelfProtection => f.write_str("built-in:self-protection"),
             Rule::AgentScope { agent } => write!(f, "agent:{agent}"),
+            Rule::AgentBudget { agent, budget } => write!(f, "agent:{agent}/limits.{}", budget.as_str()),
+            Rule::Risk => f.write_str("risk"),
             Rule::Policy { name } => write!(f, "policy:{name}"),
         }
     }

@@ -315,6 +315,7 @@ impl Resolver<'_> {
         let whole = law::Written {
             agents: policies.agents.clone(),
             policies: policies.policies.clone(),
+            risk: written.risk,
             roles: written.authorization.roles.clone(),
             own_namespaces: mantlet_kubeconfig::own_namespace().into_iter().collect(),
             clusters: written.clusters.iter().map(|c| c.name.clone()).collect(),

@@ -142,7 +142,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_place() {
         "mantlet.yaml:7:12: expected `true` or `false`, found the text `yes`",
         "mantlet.yaml:11:49: unknown `humans`, expected one of `agents`, `people`",
         "mantlet.yaml:15:1: unknown field `console`, expected one of `apiVersion`, `kind`, `listen`, `clusters`, \
-         `authentication`, `issuers`, `authorization`, `policies`, `recording`, `storage`, `telemetry`",
+         `authentication`, `issuers`, `authorization`, `policies`, `risk`, `recording`, `storage`, `telemetry`",
         "mantlet.yaml:18:3: `database` stands here a second time",
     ];
     assert_eq!(folder.faults(), expected);
@@ -323,7 +323,7 @@ fn faults_of_all_files_come_together() {
         [
             "authentication.yaml:5:39: expected a text, found the number `5`\nhint: write \"5\" in quotes",
             "policies/coder.yaml:14:3: unknown field `owner`, expected one of `match`, `owners`, `serviceAccount`, \
-             `session`, `scope`, `limits`, `expiresAt`\nhint: write `owners`",
+             `session`, `scope`, `limits`, `elevations`, `risk`, `expiresAt`\nhint: write `owners`",
             "policies/other.yml:1:7: unknown kind `ConfigMap`, expected one of `Agent`, `Policy`",
         ]
     );

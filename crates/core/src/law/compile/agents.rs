@@ -11,10 +11,11 @@ use written::ServiceAccountRef;
 use crate::time::Timestamp;
 
 use super::super::Written;
-use super::super::agent::{Agent, Limits, Scope, Session};
+use super::super::agent::{Agent, Budgets, Limits, Scope, Session};
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::matching::ResourceRule;
 use super::super::own::Own;
+use super::super::verdict::Allowance;
 use super::Fault;
 use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
 
@@ -25,7 +26,7 @@ const LIMIT: u32 = 100_000;
 
 pub(super) fn resolve(written: &Written, own: &Own, faults: &mut Vec<Fault>) -> Vec<Arc<Agent>> {
     let mut names = BTreeSet::new();
-    let mut accounts: BTreeMap<&ServiceAccountRef, &str> = BTreeMap::new();
+    let mut accounts: BTreeMap<ServiceAccountRef, &str> = BTreeMap::new();
     let mut agents = Vec::new();
     for (source, agent) in &written.agents {
         let mut spot = Spot {
@@ -34,7 +35,7 @@ pub(super) fn resolve(written: &Written, own: &Own, faults: &mut Vec<Fault>) -> 
             faults,
         };
         unique(&mut spot, &mut names, &agent.metadata.name, "agent", LABEL);
-        if let Some(other) = accounts.insert(&agent.spec.service_account, &agent.metadata.name) {
+        if let Some(other) = accounts.insert(reference(&agent.spec.service_account), &agent.metadata.name) {
             let message = format!("agent `{other}` already acts as this service account");
             spot.field("spec")
                 .field("serviceAccount")
@@ -52,10 +53,12 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
     let mut spot = spot.field("spec");
     let matching = matching(&mut spot.field("match"), &spec.matching);
     owners(&mut spot.field("owners"), &spec.owners);
-    account(&mut spot.field("serviceAccount"), &spec.service_account);
+    let service_account = reference(&spec.service_account);
+    account(&mut spot.field("serviceAccount"), &service_account);
     let session = session(&mut spot.field("session"), &spec.session);
     let scope = scope(&mut spot.field("scope"), &spec.scope, written, own);
-    let limits = limits(&mut spot.field("limits"), spec.limits);
+    let limits = limits(&mut spot.field("limits"), &spec.limits);
+    let budgets = budgets(&mut spot.field("limits"), &spec.limits);
     let expires_at = spec
         .expires_at
         .as_deref()
@@ -64,15 +67,46 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
         name: agent.metadata.name.clone(),
         matching,
         owners: spec.owners.clone(),
-        service_account: spec.service_account.clone(),
+        service_account,
         session,
         scope,
         limits,
+        budgets,
+        via: spec.service_account.via,
+        elevations: spec.elevations.clone(),
+        risk: spec.risk,
         expires_at,
     })
 }
 
-fn limits(spot: &mut Spot<'_>, written: written::Limits) -> Limits {
+fn reference(account: &written::UpstreamAccount) -> ServiceAccountRef {
+    ServiceAccountRef {
+        namespace: account.namespace.clone(),
+        name: account.name.clone(),
+    }
+}
+
+fn budgets(spot: &mut Spot<'_>, written: &written::Limits) -> Budgets {
+    let count = |b: &written::Budget| (b.count, b.per.clone());
+    let mut of = |field: &str, unit: &str, budget: Option<(u32, String)>| {
+        let (count, per) = budget?;
+        let mut spot = spot.field(field);
+        let message = format!("`{count}` is not a number up to {LIMIT}");
+        let hint = "without a limit: leave the field out";
+        spot.field(unit).need(count <= LIMIT, &message, hint);
+        let per = duration(&mut spot.field("per"), &per);
+        Some(Allowance { count, per })
+    };
+    let deletes = written.deletes.as_ref().map(|b| (b.objects, b.per.clone()));
+    Budgets {
+        deletes: of("deletes", "objects", deletes),
+        namespaces: of("namespaces", "count", written.namespaces.as_ref().map(count)),
+        secret_reads: of("secretReads", "count", written.secret_reads.as_ref().map(count)),
+        denials: of("denials", "count", written.denials.as_ref().map(count)),
+    }
+}
+
+fn limits(spot: &mut Spot<'_>, written: &written::Limits) -> Limits {
     let mut limit = |field: &str, number: Option<u32>| {
         let number = number?;
         let message = format!("`{number}` is not a number from 1 to {LIMIT}");
