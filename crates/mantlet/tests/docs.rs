@@ -88,6 +88,54 @@ fn every_shipped_policy_is_described() {
     }
 }
 
+/// What names something outside of a namespace, as the gateway has it compiled in.
+#[test]
+fn the_table_of_references_is_shown_as_it_is() {
+    let table = &parse(&std::fs::read_to_string(root().join("policies/references.yaml")).unwrap())[0];
+    let words = |list: &Value| -> Vec<String> {
+        let words = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap().to_owned());
+        words.collect()
+    };
+    let mut shown = String::from("| resource | field | names | why |\n|---|---|---|---|\n");
+    for row in table["references"].as_array().unwrap() {
+        let group = row["apiGroup"].as_str().unwrap();
+        let dot = if group.is_empty() { "" } else { "." };
+        let resources: Vec<_> = words(&row["resources"])
+            .iter()
+            .map(|resource| format!("{resource}{dot}{group}"))
+            .collect();
+        let only = row["only"].as_object().into_iter().flatten();
+        let only = only.map(|(field, values)| format!(" (`{field}`: {})", words(values).join(", ")));
+        let (at, only) = (words(&row["at"]).join(" "), only.collect::<String>());
+        let (names, why) = (row["names"].as_str().unwrap(), row["why"].as_str().unwrap());
+        shown.push_str(&format!(
+            "| {} | `{at}`{only} | {names} | {why} |\n",
+            resources.join(", ")
+        ));
+    }
+    generated("references.md", &shown);
+}
+
+/// A page is what stands above its first table, and `text`. `MANTLET_BLESS=1` writes it.
+fn generated(page: &str, text: &str) {
+    let path = root().join("docs/src").join(page);
+    let there = std::fs::read_to_string(&path).unwrap();
+    let (above, _) = there.split_once("\n| ").unwrap_or((there.trim_end(), ""));
+    let whole = format!("{}\n\n{text}", above.trim_end());
+    if std::env::var_os("MANTLET_BLESS").is_some() {
+        std::fs::write(&path, &whole).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        there, whole,
+        "docs/src/{page} is out of date: run the tests with MANTLET_BLESS=1"
+    );
+}
+
 #[test]
 fn every_page_is_in_the_summary() {
     let folder = root().join("docs/src");

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use mantlet_api::policy::{Elevation, Owner, RiskThresholds, SecretReads, ServiceAccountRef, Via};
 
-use crate::action::ResourceRef;
+use crate::action::{ResourceRef, Verb};
 use crate::time::Timestamp;
 
 use super::cel::Expression;
 use super::glob::Glob;
-use super::matching::ResourceRule;
+use super::matching::{Named, ResourceRule};
 use super::verdict::Allowance;
 
 /// A non-human identity that the law knows.
@@ -154,6 +154,11 @@ impl Scope {
     /// Inside is what has a listed namespace. `namespaces/NAME` counts as in NAME: RequestInfo says so itself.
     pub(super) fn contains(&self, resource: &ResourceRef) -> bool {
         self.namespaces.contains(&resource.namespace)
+    }
+
+    /// What may be asked for though it lies outside.
+    pub(super) fn may_ask_for(&self, verb: Verb, resource: &ResourceRef, name: Named<'_>) -> bool {
+        self.beyond.iter().any(|rule| rule.speaks_about(verb, resource, name))
     }
 
     pub(super) fn covers_secret(&self, name: &str) -> bool {

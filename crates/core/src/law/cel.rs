@@ -187,6 +187,11 @@ impl<'a> Identity<'a> {
         }
     }
 
+    /// One that nobody has shown a token of.
+    pub(super) fn supposed(user: Value, claims: &'a Value) -> Self {
+        Self { user, claims }
+    }
+
     fn bindings(&self) -> Bindings<'_> {
         let mut bindings = Bindings::new(None);
         bindings.bind("user", &self.user).bind("claims", self.claims);

@@ -313,12 +313,18 @@ impl<'a> Sitting<'a> {
         for (action, message) in scope::objections(agent, self.action, case.resource, case.name) {
             self.against(rule.clone(), action, message);
         }
-        if !scope::wants_object(self.action, case.resource) {
+        if !scope::wants_object(self.law, self.action, case.resource) {
             return;
         }
         let unseen = "what it would store could not be checked against the agent's scope";
         if let Some(object) = self.look(&rule, ValidationAction::RequireApproval, Strength::Enforce, unseen) {
-            for (action, message) in scope::objections_to(agent, case.resource, object) {
+            let asked = scope::Asked {
+                cluster: case.cluster,
+                verb: self.action.verb(),
+                resource: case.resource,
+                name: case.name,
+            };
+            for (action, message) in scope::objections_to(self.law, agent, asked, object) {
                 self.against(rule.clone(), action, message);
             }
         }

@@ -74,7 +74,7 @@ impl ResourcePattern {
         }
     }
 
-    fn fits(&self, resource: &ResourceRef) -> bool {
+    pub(super) fn fits(&self, resource: &ResourceRef) -> bool {
         self.resource.fits(&resource.resource) && self.subresource.fits(&resource.subresource)
     }
 }

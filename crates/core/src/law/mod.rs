@@ -21,6 +21,7 @@ mod roles;
 mod evaluate;
 mod own;
 mod scope;
+mod references;
 mod policy;
 mod risk;
 mod cel;
@@ -50,6 +51,7 @@ pub struct Law {
     epoch: Epoch,
     agents: Vec<Arc<Agent>>,
     own: own::Own,
+    references: references::References,
     grants: Vec<roles::Grant>,
     /// Issuer, subject, and whom the cluster takes them for.
     stand_ins: Vec<(String, String, Arc<NamedByCluster>)>,

@@ -11,7 +11,7 @@ use crate::identity::{Caller, Impersonation, NamedByCluster, Population, Verifie
 use crate::time::Timestamp;
 
 use super::agent::Agent;
-use super::cel::Identity;
+use super::cel::{Expression, Identity};
 use super::verdict::Denial;
 use super::{Law, message};
 
@@ -94,6 +94,21 @@ impl Law {
     }
 }
 
+/// Of the API server: `pkg/serviceaccount/claims.go`. What else a token holds is left out, so that an expression about it fails.
+fn claims_of_account(namespace: &str, account: &str) -> Value {
+    let about = json!({ "namespace": namespace, "serviceaccount": { "name": account } });
+    json!({ "sub": subject_of_account(namespace, account), "kubernetes.io": about })
+}
+
+fn user_of_account(cluster: &str, namespace: &str, account: &str) -> Value {
+    let username = format!("k8s:{cluster}:{namespace}:{account}");
+    json!({ "username": username, "subject": subject_of_account(namespace, account) })
+}
+
+fn subject_of_account(namespace: &str, account: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{account}")
+}
+
 fn unclear(agent: &Agent, why: &str) -> Denial {
     let text = "this identity is signed in, but whether it is a registered agent could not be decided.";
     let next = "whoever runs the gateway finds in its log which Agent's `match` fails on this token";
@@ -116,7 +131,28 @@ fn expired(agent: &Agent) -> Denial {
     message::not_recognized(&text, next, text.clone())
 }
 
+impl Law {
+    /// The agent that a pod would be, with the token of this ServiceAccount that the cluster puts into it.
+    pub(super) fn agent_by_account(&self, cluster: &str, namespace: &str, account: &str) -> Option<&Agent> {
+        let could_be = |agent: &&Arc<Agent>| agent.could_be(cluster, namespace, account);
+        self.agents.iter().find(could_be).map(Arc::as_ref)
+    }
+}
+
 impl Agent {
+    /// Whether a token of this ServiceAccount could be one of this agent. Of a token that does not exist yet only the names are known. An
+    /// expression that fails for want of the rest, but would say no to an account of another name, is about this account: it counts as true.
+    fn could_be(&self, cluster: &str, namespace: &str, account: &str) -> bool {
+        let claims = (claims_of_account(namespace, account), claims_of_account("", ""));
+        let this = Identity::supposed(user_of_account(cluster, namespace, account), &claims.0);
+        let other = Identity::supposed(user_of_account(cluster, "", ""), &claims.1);
+        let fits = |expression: &Expression| match expression.recognizes(&this) {
+            Ok(meant) => meant,
+            Err(_) => expression.recognizes(&other) == Ok(false),
+        };
+        self.matching.iter().all(fits)
+    }
+
     fn matches(&self, identity: &Identity<'_>) -> Result<bool, String> {
         for expression in &self.matching {
             if !expression.recognizes(identity)? {

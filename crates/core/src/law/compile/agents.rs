@@ -16,8 +16,8 @@ use super::super::cel::{Expression, Ground, Variables};
 use super::super::matching::ResourceRule;
 use super::super::own::Own;
 use super::super::verdict::Allowance;
-use super::Fault;
 use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
+use super::{Fault, Source};
 
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const MAX: Duration = Duration::from_secs(8 * 60 * 60);
@@ -56,6 +56,7 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
     let service_account = reference(&spec.service_account);
     account(&mut spot.field("serviceAccount"), &service_account);
     let session = session(&mut spot.field("session"), &spec.session);
+    elevations(&mut spot.field("elevations"), &spec.elevations, written);
     let scope = scope(&mut spot.field("scope"), &spec.scope, written, own);
     let limits = limits(&mut spot.field("limits"), &spec.limits);
     let budgets = budgets(&mut spot.field("limits"), &spec.limits);
@@ -147,6 +148,50 @@ fn owners(spot: &mut Spot<'_>, owners: &[written::Owner]) {
 fn account(spot: &mut Spot<'_>, account: &ServiceAccountRef) {
     spot.field("namespace").name(&account.namespace, LABEL);
     spot.field("name").name(&account.name, SUBDOMAIN);
+}
+
+/// Each of a policy that there is, as an account that no agent has: what it may do, it may do for one approved operation at a time.
+fn elevations(spot: &mut Spot<'_>, elevations: &[written::Elevation], written: &Written) {
+    let mut policies = BTreeSet::new();
+    for (at, elevation) in elevations.iter().enumerate() {
+        let mut spot = spot.item(at);
+        let (policy, named) = (&elevation.policy, &elevation.service_account);
+        account(&mut spot.field("serviceAccount"), named);
+        let agent = written
+            .agents
+            .iter()
+            .find(|(_, a)| reference(&a.spec.service_account) == *named);
+        if let Some((_, agent)) = agent {
+            let message = format!(
+                "agent `{}` acts as this service account all the time",
+                agent.metadata.name
+            );
+            let hint = "give the elevation a service account of its own, that nobody acts as without approval";
+            spot.field("serviceAccount").fault(message, hint);
+        }
+        let mut spot = spot.field("policy");
+        let known = written.policies.iter().find(|(_, p)| p.metadata.name == *policy);
+        let asks = |(_, p): &(Source, written::Policy)| {
+            let held = |v: &written::Validation| v.action == written::ValidationAction::RequireApproval;
+            p.spec.validations.iter().any(held)
+        };
+        match known {
+            None => spot.fault(
+                format!("there is no policy `{policy}`"),
+                "name a policy that asks for approval",
+            ),
+            Some(known) => {
+                let message = format!("policy `{policy}` never asks for approval");
+                spot.need(asks(known), &message, "elevate what a `RequireApproval` of it holds");
+            }
+        }
+        let message = format!("there is already an elevation for policy `{policy}`");
+        spot.need(
+            policies.insert(policy),
+            &message,
+            "an approved operation acts as one account",
+        );
+    }
 }
 
 fn session(spot: &mut Spot<'_>, written: &written::SessionSpec) -> Session {

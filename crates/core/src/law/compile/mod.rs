@@ -3,6 +3,7 @@
 use mantlet_api::policy as written;
 
 use super::own::Own;
+use super::references::References;
 use super::roles::{Grant, Grantee};
 use super::verdict::Epoch;
 use super::{Law, Written, index};
@@ -37,6 +38,8 @@ impl Law {
         let agents = agents::resolve(&written, &own, &mut faults);
         let policies = policies::resolve(&written, &mut faults);
         let grants = grants(&written, &mut faults);
+        let references = References::shipped().map_err(|why| faults.push(broken_table(why)));
+        let Ok(references) = references else { return Err(faults) };
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -45,6 +48,7 @@ impl Law {
             epoch,
             agents,
             own,
+            references,
             grants,
             stand_ins: Vec::new(),
             policies,
@@ -65,12 +69,22 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The namespaces of all that the gateway acts as, elevations too, besides those that were named.
 fn own_of(written: &Written) -> Own {
-    let accounts = written
-        .agents
-        .iter()
-        .map(|(_, a)| a.spec.service_account.namespace.clone());
-    Own::new(accounts.chain(written.own_namespaces.iter().cloned()))
+    let specs = || written.agents.iter().map(|(_, agent)| &agent.spec);
+    let accounts = specs().map(|spec| spec.service_account.namespace.clone());
+    let elevated = specs().flat_map(|spec| spec.elevations.iter().map(|e| e.service_account.namespace.clone()));
+    Own::new(accounts.chain(elevated).chain(written.own_namespaces.iter().cloned()))
+}
+
+/// The table is part of the program; a test reads it.
+fn broken_table(why: String) -> Fault {
+    Fault {
+        source: Source::Configuration,
+        path: String::from("policies/references.yaml"),
+        message: format!("the table of references cannot be read: {why}"),
+        hint: None,
+    }
 }
 
 fn grants(written: &Written, faults: &mut Vec<Fault>) -> Vec<Grant> {
