@@ -6,6 +6,7 @@
 
 mod anchor;
 mod bodies;
+mod budgets;
 mod clock;
 mod database;
 pub mod disk;
@@ -39,6 +40,7 @@ use keyring::Begun;
 
 pub use anchor::{Due, Outbox, document, read_documents};
 pub use bodies::{Bodies, Recordings, S3Place};
+pub use budgets::{Budgets, Ending, Holder, Reserved, Standing, Used};
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
 pub use export::Follower;
@@ -89,6 +91,7 @@ pub struct Store {
     pub sessions: Sessions,
     pub keyring: Keyring,
     pub bodies: Bodies,
+    pub budgets: Budgets,
 }
 
 /// What becomes of an index that is there already.
@@ -143,6 +146,7 @@ impl Store {
         if known == Known::Forgotten {
             Index::forget(&database).await?;
         }
+        let budgets = Budgets::open(database.clone(), clock.clone()).await?;
         let index = Index::open(database, &journal, clock.clone()).await?;
         index.flush().await?;
         let live = index.live_sessions(journal.writer_id()).await?;
@@ -156,6 +160,7 @@ impl Store {
             sessions,
             keyring,
             bodies,
+            budgets,
         })
     }
 

@@ -85,6 +85,11 @@ impl Scratch {
         &self.folder
     }
 
+    /// Whether it lies in a database that several processes may share.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.database.is_some()
+    }
+
     /// Small segments, so that tests cross them.
     pub(crate) fn config(&self) -> StoreConfig {
         let (database, journal) = match &self.database {

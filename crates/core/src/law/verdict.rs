@@ -1,6 +1,6 @@
 //! What a judgment says: the verdict, and everything that led to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +121,8 @@ pub struct Charges(pub(super) Vec<Charge>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     pub budget: BudgetKind,
-    /// Distinct things, for instance uids: each counts once in a window, however often it is named.
-    pub keys: BTreeSet<String>,
+    /// Distinct things, for instance uids, each with what people call it: each counts once in a window, however often it is named.
+    pub keys: BTreeMap<String, String>,
     pub limit: Allowance,
 }
 
