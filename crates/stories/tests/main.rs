@@ -20,6 +20,7 @@ mod faults;
 mod flood;
 mod frames;
 mod ground;
+mod honest_day;
 mod identity;
 mod join;
 mod lost;
