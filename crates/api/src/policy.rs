@@ -279,7 +279,8 @@ pub struct PolicySpec {
     /// Expressions under a name, usable as `variables.NAME` in those below and in validations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<Variable>,
-    /// True is fine; one that is false, or errors, acts.
+    /// True is fine; one that is false, or errors, acts. None only beside `auditAnnotations`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validations: Vec<Validation>,
     /// What goes into the audit event of each request that the policy speaks about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -223,13 +223,30 @@ pub struct Verdict {
     pub message: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// None where the law had no say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// `auditAnnotations` of policies, by `POLICY/KEY`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How risky the request was, from 0 to 100, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Risk {
+    pub score: u8,
+    /// With the points of rules that do not count yet.
+    pub shadow: u8,
+    /// `30 it changes a node`, `+20 policy:NAME: its message`, `(+10) policy:NAME: its message` of what counts for the shadow only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
     pub rule: String,
-    /// `Deny`, `RequireApproval`, `Warn`.
+    /// `Deny`, `RequireApproval`, `Warn`, `None`.
     pub action: String,
     /// `enforce`, `warn`, `audit`.
     pub strength: String,
@@ -389,6 +406,8 @@ pub struct Truncated {
 const URI_LIMIT: usize = 16 * 1024;
 const TEXT_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 64;
+const ANNOTATION_LIMIT: usize = 10 * 1024;
+const ANNOTATIONS_LIMIT: usize = 64 * 1024;
 
 impl AuditId {
     /// A UUID v4 (RFC 9562 5.4) of 16 random bytes.
@@ -677,6 +696,8 @@ impl From<&law::Judgment> for Verdict {
         Self {
             applied,
             warnings,
+            risk: Risk::of(&judgment.risk),
+            annotations: judgment.annotations.clone(),
             ..said
         }
         .cut()
@@ -718,7 +739,8 @@ impl From<&law::Applied> for Applied {
             law::Because::Erred(why) => format!("erred: {}", *mask::text(why)),
             law::Because::Blind(why) => format!("blind: {}", *mask::text(why)),
         };
-        let message = cut(&mask::text(&applied.message), TEXT_LIMIT);
+        let message = applied.withheld.as_ref().unwrap_or(&applied.message);
+        let message = cut(&mask::text(message), TEXT_LIMIT);
         Self {
             rule: applied.rule.to_string(),
             action: action.to_owned(),
@@ -783,6 +805,8 @@ impl Verdict {
             reason: reason.to_owned(),
             message,
             warnings: Vec::new(),
+            risk: None,
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -793,7 +817,28 @@ impl Verdict {
             message: cut(&self.message, TEXT_LIMIT),
             warnings: cut_all(self.warnings),
             decision: self.decision,
+            risk: self.risk,
+            annotations: cut_annotations(self.annotations),
         }
+    }
+}
+
+impl Risk {
+    fn of(risk: &law::Risk) -> Option<Self> {
+        let reason = |(at, said): (usize, &law::RiskReason)| {
+            let text = mask::text(&said.reason);
+            match (at, said.shadow) {
+                (0, false) => format!("{} {}", said.points, *text),
+                (_, false) => format!("+{} {}", said.points, *text),
+                (_, true) => format!("(+{}) {}", said.points, *text),
+            }
+        };
+        let reasons = cut_all(risk.reasons.iter().enumerate().map(reason).collect());
+        (!reasons.is_empty()).then_some(Self {
+            score: risk.score,
+            shadow: risk.shadow,
+            reasons,
+        })
     }
 }
 
@@ -815,6 +860,21 @@ fn cut_all(texts: Vec<String>) -> Vec<String> {
         .collect();
     if over > 0 {
         kept.push(format!("… {over} more"));
+    }
+    kept
+}
+
+/// Each as long as the API server lets its own be, all together within one bound.
+fn cut_annotations(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut room = ANNOTATIONS_LIMIT;
+    let mut kept = BTreeMap::new();
+    for (key, value) in annotations {
+        let value = cut(&value, ANNOTATION_LIMIT.min(room.max(TEXT_LIMIT)));
+        match room.checked_sub(key.len() + value.len()) {
+            Some(left) => room = left,
+            None => break,
+        }
+        kept.insert(key, value);
     }
     kept
 }

@@ -131,7 +131,8 @@ impl<T: Kept> Watch<T> {
     }
 
     /// False once the client has left.
-    async fn send(&mut self, kind: &str, object: T) -> bool {
+    async fn send(&mut self, kind: &str, mut object: T) -> bool {
+        self.sight.lessen(&mut object);
         let object: Value = match self.shape {
             Shape::Table => {
                 let version = object.metadata()["resourceVersion"].clone();

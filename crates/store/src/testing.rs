@@ -1,5 +1,6 @@
 //! What tests of this crate share: a folder that goes away, a store in it or in a PostgreSQL database that goes away too, requests.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -307,6 +308,8 @@ pub(crate) fn parts(caller: Option<Caller>, session: Option<&str>, at: Timestamp
             reason: String::new(),
             message: String::new(),
             warnings: vec![],
+            risk: None,
+            annotations: BTreeMap::new(),
         }),
         not_judged: vec![],
     }

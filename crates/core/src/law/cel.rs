@@ -25,6 +25,10 @@ pub(super) enum Ground {
     Rule,
     /// A variable of a policy: anything.
     Variable,
+    /// `messageExpression` of a policy: a text.
+    Message,
+    /// `valueExpression` of an audit annotation: a text or null.
+    Annotation,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,18 @@ pub(super) enum Truth {
     Open,
     Erred(String),
 }
+
+/// How an expression that makes a text ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Text {
+    Said(String),
+    Null,
+    Open,
+    Erred(String),
+}
+
+/// What the gateway may have read on its own account: a text made of it may say what the caller may not read.
+const READ_FOR_THE_LAW: [&str; 5] = ["oldObject", "target", "namespaceObject", "dependents", "members"];
 
 /// The JSON that expressions about one identity read.
 #[derive(Debug)]
@@ -95,6 +111,32 @@ impl Expression {
         }
     }
 
+    /// The text that it makes.
+    pub(super) fn text(&self, scene: &Scene<'_>) -> Text {
+        match self.0.evaluate(&scene.0) {
+            Ok(Outcome::Text(text)) => Text::Said(text),
+            Ok(Outcome::Other(Value::Null)) => Text::Null,
+            Ok(Outcome::Bool(_) | Outcome::Other(_)) => Text::Erred(String::from("the result is no text")),
+            Err(EvalFault::Absent(root)) if root == "object" || root == "variables" => Text::Open,
+            Err(
+                fault @ (EvalFault::Absent(_)
+                | EvalFault::OverBudget
+                | EvalFault::Failed(_)
+                | EvalFault::WrongType { .. }),
+            ) => Text::Erred(fault.to_string()),
+        }
+    }
+
+    /// Whether it reads, itself or by a variable, what the caller perhaps may not.
+    pub(super) fn reads_for_the_law(&self, variables: &Variables) -> bool {
+        READ_FOR_THE_LAW.iter().any(|root| self.0.names(root))
+            || self
+                .0
+                .variables_named()
+                .iter()
+                .any(|name| variables.reads_for_the_law(name))
+    }
+
     /// Whether the identity is meant.
     pub(super) fn recognizes(&self, identity: &Identity<'_>) -> Result<bool, String> {
         match self
@@ -126,7 +168,7 @@ impl Ground {
         match self {
             Ground::Match => Environment::new("an agent's match", &["user", "claims"]),
             Ground::SessionKey => Environment::new("an agent's session key", &["user", "claims"]),
-            Ground::Rule | Ground::Variable => {
+            Ground::Rule | Ground::Variable | Ground::Message | Ground::Annotation => {
                 Environment::new("a policy", &["request", "user", "claims", "agent", "object", "now"])
                     .with_variables(variables.0.iter().map(|(name, _)| name.clone()))
             }
@@ -136,7 +178,8 @@ impl Ground {
     fn wants(self) -> Wants {
         match self {
             Ground::Match | Ground::Rule => Wants::Bool,
-            Ground::SessionKey | Ground::Variable => Wants::Any,
+            Ground::SessionKey | Ground::Variable | Ground::Annotation => Wants::Any,
+            Ground::Message => Wants::Text,
         }
     }
 }
@@ -148,6 +191,11 @@ impl Variables {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| known == name)
+    }
+
+    fn reads_for_the_law(&self, name: &str) -> bool {
+        let named = self.0.iter().find(|(known, _)| known == name);
+        named.is_some_and(|(_, expression)| expression.reads_for_the_law(self))
     }
 
     pub(super) fn add(&mut self, name: &str, expression: Expression) {

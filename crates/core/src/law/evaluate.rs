@@ -1,4 +1,4 @@
-//! The judgment of one request: free actions, self-protection, agent scope, policies, in this order.
+//! The judgment of one request: free actions, self-protection, agent scope, policies, thresholds of risk, in this order.
 //!
 //! In: a caller, an action, the facts so far. Out: a [`Step`]: the facts that are missing, or the judgment.
 //! Refuses: what any of them refuses; Deny over RequireApproval over Warn, whatever the order of files.
@@ -10,17 +10,17 @@ use std::sync::Arc;
 use mantlet_api::policy::{Strength, ValidationAction};
 use serde_json::Value;
 
-use crate::action::{Action, ResourceRef, Target, Verb};
+use crate::action::{Action, ResourceRef, Sort, Target, Verb};
 use crate::identity::Caller;
 use crate::mask::Masked;
 use crate::time::Timestamp;
 use crate::wire::body::Form;
 
 use super::cel::{Documents, Object};
-use super::facts::{Fact, Facts, Lookups};
+use super::facts::{Affected, Fact, Facts, Lookups};
 use super::matching::Named;
-use super::policy::{Opinion, Policy};
-use super::risk::Risk;
+use super::policy::{Finding, Policy};
+use super::risk::{self, Size, Tally};
 use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Verdict};
 use super::{ClusterRef, Law, message, scope};
 
@@ -71,6 +71,7 @@ impl Law {
                 resource,
                 name: named(action, resource),
                 now,
+                facts,
             };
             sitting.judge(&case);
         }
@@ -106,6 +107,7 @@ struct Case<'a> {
     resource: &'a ResourceRef,
     name: Named<'a>,
     now: Timestamp,
+    facts: &'a Facts,
 }
 
 /// What the judgment can see of the object that the request would store.
@@ -133,6 +135,8 @@ struct Sitting<'a> {
     waiting: Vec<Rule>,
     not_judged: Vec<Rule>,
     answered: bool,
+    tally: Tally,
+    annotations: BTreeMap<String, String>,
 }
 
 /// The resource of an action that the law has a say in; `None` for what is free to every recognized caller.
@@ -234,6 +238,11 @@ fn turns_around(action: &Action) -> bool {
         .any(|op| matches!(op, "copy" | "move"))
 }
 
+/// Whether the request itself is a dry run, of an API that is known to honor it.
+fn rehearses(action: &Action) -> bool {
+    action.options().dry_run && honors_dry_run(action)
+}
+
 fn is_scale(action: &Action) -> bool {
     action.resource().is_some_and(|r| r.subresource == "scale")
 }
@@ -269,16 +278,26 @@ impl<'a> Sitting<'a> {
             waiting,
             not_judged,
             answered: false,
+            tally: Tally::nothing(),
+            annotations: BTreeMap::new(),
         }
     }
 
     fn judge(&mut self, case: &Case<'a>) {
+        self.tally
+            .begin(self.action.verb(), case.resource, rehearses(self.action));
+        self.tally.affects(self.size(case));
         self.judge_by_self_protection(case);
         self.judge_by_scope(case);
-        let law = self.law;
+        self.judge_by_policies(case);
+        self.judge_by_risk();
+    }
+
+    fn judge_by_policies(&mut self, case: &Case<'a>) {
+        let (law, verb) = (self.law, self.action.verb());
         let policies = law
-            .policies_for(self.action.verb())
-            .filter(|p| p.speaks_about(case.cluster, self.caller, self.action.verb(), case.resource, case.name));
+            .policies_for(self.caller, verb, case.resource)
+            .filter(|p| p.speaks_about(case.cluster, self.caller, verb, case.resource, case.name));
         let policies: Vec<&Policy> = policies.collect();
         if self.denied() {
             self.not_judged.extend(policies.iter().map(|p| rule_of(p)));
@@ -333,23 +352,59 @@ impl<'a> Sitting<'a> {
     fn judge_by_policy(&mut self, policy: &Policy, documents: &Documents<'_>) {
         let rule = rule_of(policy);
         let strength = policy.strength(self.caller.verified().population());
-        match policy.opinion(documents, self.sight.object()) {
-            Opinion::Silent => {}
-            Opinion::Against {
-                action,
-                message,
-                because,
-            } => {
-                self.applied.push(Applied {
-                    rule,
-                    action,
-                    strength,
-                    message: message.to_owned(),
-                    because,
-                });
+        let opinion = policy.opinion(documents, self.sight.object());
+        for finding in opinion.against {
+            self.tally
+                .add(finding.points, strength, &rule.to_string(), &finding.message);
+            self.applied.push(applied(&rule, strength, finding));
+        }
+        for finding in opinion.waits {
+            let before = self.applied.len();
+            self.look(&rule, finding.action, strength, &finding.message.told);
+            if self.applied.len() > before {
+                self.tally
+                    .add(finding.points, strength, &rule.to_string(), &finding.message);
             }
-            Opinion::Waits { action, message } => {
-                self.look(&rule, action, strength, message);
+        }
+        self.annotations.extend(opinion.annotations);
+    }
+
+    /// How many objects the request affects, as far as the facts say.
+    fn size(&self, case: &Case<'_>) -> Size {
+        if rehearses(self.action) {
+            return Size::Objects(1);
+        }
+        let listed = |fact: &Fact<Arc<Affected>>| match fact {
+            Fact::Known(affected) => affected.objects.len() + usize::from(affected.more),
+            Fact::Unasked | Fact::Absent | Fact::Refused { .. } | Fact::Failed(_) => 0,
+        };
+        match self.action.verb().sort() {
+            Sort::Deletes => Size::Objects(1 + listed(&case.facts.dependents) + listed(&case.facts.members)),
+            Sort::Stores if risk::counts_in_object(self.action.verb(), case.resource) => match self.sight.object() {
+                Object::Known(object) => Size::Objects(risk::objects_of(object)),
+                Object::Unknown => Size::Open,
+            },
+            Sort::Stores | Sort::Reads | Sort::Connects => Size::Objects(1),
+        }
+    }
+
+    /// The thresholds, where somebody set any. What the size could still change is asked for.
+    fn judge_by_risk(&mut self) {
+        let thresholds = self.law.thresholds(self.caller);
+        let so_far = self.strictest().map_or(ValidationAction::None, |a| a.action);
+        if self.tally.needs_size(thresholds, so_far) {
+            let unseen = "how many objects it affects could not be found out";
+            self.look(
+                &Rule::Risk,
+                ValidationAction::RequireApproval,
+                Strength::Enforce,
+                unseen,
+            );
+        }
+        match risk::verdict(self.tally.weigh().score, thresholds) {
+            ValidationAction::None | ValidationAction::Warn => {}
+            action @ (ValidationAction::RequireApproval | ValidationAction::Deny) => {
+                self.against(Rule::Risk, action, self.tally.told());
             }
         }
     }
@@ -360,6 +415,7 @@ impl<'a> Sitting<'a> {
             action,
             strength: Strength::Enforce,
             message,
+            withheld: None,
             because: Because::Violated,
         });
     }
@@ -381,6 +437,7 @@ impl<'a> Sitting<'a> {
                     action,
                     strength,
                     message: message.to_owned(),
+                    withheld: None,
                     because,
                 });
             }
@@ -405,15 +462,15 @@ impl<'a> Sitting<'a> {
         }
         self.not_judged.append(&mut self.waiting);
         let verdict = self.verdict();
-        let warnings = self.applied.iter().filter_map(message::warning).collect();
+        let warnings = message::warnings(&self.applied);
         let not_judged = self.not_judged.iter().map(Rule::to_string).collect();
         Step::Done(Box::new(Judgment {
             verdict,
             applied: self.applied,
             warnings,
             not_judged,
-            risk: Risk::default(),
-            annotations: BTreeMap::new(),
+            risk: self.tally.weigh(),
+            annotations: self.annotations,
         }))
     }
 
@@ -447,5 +504,16 @@ impl<'a> Sitting<'a> {
 fn rule_of(policy: &Policy) -> Rule {
     Rule::Policy {
         name: policy.name.clone(),
+    }
+}
+
+fn applied(rule: &Rule, strength: Strength, finding: Finding) -> Applied {
+    Applied {
+        rule: rule.clone(),
+        action: finding.action,
+        strength,
+        message: finding.message.told,
+        withheld: finding.message.withheld,
+        because: finding.because,
     }
 }

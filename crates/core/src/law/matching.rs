@@ -47,7 +47,7 @@ impl ResourceRule {
             && fits_named(&self.names, name)
     }
 
-    pub(super) fn has_operation(&self, verb: Verb) -> bool {
+    fn has_operation(&self, verb: Verb) -> bool {
         self.operations
             .iter()
             .any(|o| *o == Operation::All || *o == operation(verb))
@@ -74,6 +74,14 @@ impl ResourcePattern {
         }
     }
 
+    /// The resource, if it is one and not any.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match &self.resource {
+            Word::Any => None,
+            Word::Exactly(word) => Some(word),
+        }
+    }
+
     pub(super) fn fits(&self, resource: &ResourceRef) -> bool {
         self.resource.fits(&resource.resource) && self.subresource.fits(&resource.subresource)
     }
@@ -90,7 +98,7 @@ impl Word {
 
 /// A read or deletion of all namespaces touches each of them, so a rule about one speaks about it:
 /// otherwise `get secrets -A` would pass a rule about the secrets of `prod`.
-fn namespace_of(verb: Verb, resource: &ResourceRef) -> Named<'_> {
+pub(super) fn namespace_of(verb: Verb, resource: &ResourceRef) -> Named<'_> {
     match verb {
         Verb::List | Verb::Watch | Verb::DeleteCollection if resource.namespace.is_empty() => Named::Open,
         Verb::Get
@@ -115,7 +123,7 @@ fn fits_named(globs: &[Glob], name: Named<'_>) -> bool {
     }
 }
 
-fn operation(verb: Verb) -> Operation {
+pub(super) fn operation(verb: Verb) -> Operation {
     match verb {
         Verb::Get => Operation::Get,
         Verb::List => Operation::List,

@@ -69,9 +69,12 @@ fn not_done(action: &Action) -> &'static str {
     }
 }
 
-/// A message of a policy, on one line and without its full stop.
+/// A message of a policy, on one line, without control characters (an expression may have taken them from an object) and its full stop.
 fn sentence(message: &str) -> String {
-    let words: Vec<_> = message.split_whitespace().collect();
+    let words: Vec<_> = message
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ").trim_end_matches('.').to_owned()
 }
 
@@ -88,7 +91,7 @@ pub(super) fn denied(action: &Action, applied: &Applied) -> Denial {
         Rule::SelfProtection => (DenialReason::SelfProtection, denied_by_self(action, applied)),
         Rule::AgentScope { .. } => (DenialReason::ScopeDenied, denied_by_scope(action, applied)),
         Rule::AgentBudget { .. } => (DenialReason::LimitReached, denied_by_scope(action, applied)),
-        Rule::Risk => (DenialReason::PolicyDenied, denied_by_policy(action, "risk", applied)),
+        Rule::Risk => (DenialReason::PolicyDenied, denied_by_risk(action, applied)),
         Rule::Policy { name } => (DenialReason::PolicyDenied, denied_by_policy(action, name, applied)),
     };
     Denial {
@@ -121,6 +124,18 @@ fn denied_by_scope(action: &Action, applied: &Applied) -> String {
 fn denied_by_policy(action: &Action, name: &str, applied: &Applied) -> String {
     format!(
         "{}: {}. Policy {name} refuses it: {}{}.\nNext: do not retry; the answer stays the same until the policy changes. {NOT_RBAC}",
+        what(action),
+        not_done(action),
+        sentence(&applied.message),
+        aside(&applied.because),
+    )
+}
+
+/// Neither the number nor the threshold: who knows them steers below.
+fn denied_by_risk(action: &Action, applied: &Applied) -> String {
+    format!(
+        "{}: {}. All in all it is too risky to go through this gateway: {}{}.\n\
+         Next: do not retry; do less in one request, or ask a human to make this change. {NOT_RBAC}",
         what(action),
         not_done(action),
         sentence(&applied.message),
@@ -167,8 +182,36 @@ fn detail(because: &Because) -> Option<String> {
     }
 }
 
-/// One line for a `Warning` header, where the rule does not count for the verdict or only warns.
-pub(super) fn warning(applied: &Applied) -> Option<String> {
+/// Runes of all `Warning` headers of an answer, and of each once they are more (apiserver `pkg/endpoints/filters/warning.go`).
+const WARNINGS: usize = 4 * 1024;
+const WARNING: usize = 256;
+
+/// Single lines for `Warning` headers, each said once; cut as the API server cuts its own.
+pub(super) fn warnings(applied: &[Applied]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in applied.iter().filter_map(warning) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let length = |line: &String| line.chars().count();
+    if lines.iter().map(length).sum::<usize>() <= WARNINGS {
+        return lines;
+    }
+    let mut room = WARNINGS;
+    lines
+        .into_iter()
+        .map(|line| line.chars().take(WARNING).collect())
+        .take_while(|line| {
+            let fits = room > 0;
+            room = room.saturating_sub(length(line));
+            fits
+        })
+        .collect()
+}
+
+/// Of a rule that does not count for the verdict, or only warns.
+fn warning(applied: &Applied) -> Option<String> {
     let would = match (applied.strength, applied.action) {
         (Strength::Audit, _) | (_, ValidationAction::None) => return None,
         (Strength::Enforce, ValidationAction::Deny | ValidationAction::RequireApproval) => return None,

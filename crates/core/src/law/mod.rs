@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use mantlet_api::policy as written;
 
-use crate::action::Verb;
-use crate::identity::{NamedByCluster, Verified};
+use crate::action::{ResourceRef, Verb};
+use crate::identity::{Caller, NamedByCluster, Verified};
 
 mod compile;
 mod agent;
@@ -23,7 +23,9 @@ mod own;
 mod scope;
 mod references;
 mod policy;
+mod index;
 mod risk;
+mod bases;
 mod cel;
 mod matching;
 mod glob;
@@ -57,8 +59,9 @@ pub struct Law {
     stand_ins: Vec<(String, String, Arc<NamedByCluster>)>,
     /// By name, so that the order of files never matters.
     policies: Vec<policy::Policy>,
-    /// For each verb, the policies with a rule about it.
-    by_verb: [Vec<usize>; VERBS.len()],
+    index: index::Index,
+    /// Of everybody who has none of their own.
+    risk: RiskThresholds,
 }
 
 /// Everything that was written, as it was read.
@@ -120,19 +123,18 @@ impl Law {
         Roles::of(&self.grants, verified, cluster)
     }
 
-    fn policies_for(&self, verb: Verb) -> impl Iterator<Item = &policy::Policy> {
-        self.by_verb[verb as usize].iter().map(|at| &self.policies[*at])
+    /// Those that can speak about such a request, by name. Whether one does, it says itself.
+    fn policies_for(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        resource: &ResourceRef,
+    ) -> impl Iterator<Item = &policy::Policy> {
+        let candidates = self.index.candidates(caller, verb, resource);
+        candidates.into_iter().map(|at| &self.policies[at])
     }
-}
 
-fn index(policies: &[policy::Policy]) -> [Vec<usize>; VERBS.len()] {
-    VERBS.map(|verb| {
-        let about = |p: &policy::Policy| p.rules.iter().any(|rule| rule.has_operation(verb));
-        policies
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| about(p))
-            .map(|(at, _)| at)
-            .collect()
-    })
+    fn thresholds(&self, caller: &Caller) -> RiskThresholds {
+        caller.agent().and_then(|agent| agent.risk()).unwrap_or(self.risk)
+    }
 }

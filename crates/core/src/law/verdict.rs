@@ -219,7 +219,10 @@ pub struct Applied {
     pub action: ValidationAction,
     /// `Enforce` counts for the verdict, `Warn` becomes a warning, `Audit` stays here.
     pub strength: Strength,
+    /// For the caller.
     pub message: String,
+    /// For the record, where the rule's words say more than the caller may read.
+    pub withheld: Option<String>,
     pub because: Because,
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
-use mantlet_core::record::{Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Verdict};
+use mantlet_core::record::{
+    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Verdict,
+};
 use serde_json::{Value, json};
 
 use crate::bodies;
@@ -190,6 +192,21 @@ fn note_verdict(notes: &mut BTreeMap<String, String>, verdict: &Verdict) {
     note(notes, "reason", verdict.reason.clone());
     note(notes, "message", verdict.message.clone());
     note(notes, "warnings", verdict.warnings.join("; "));
+    if let Some(risk) = &verdict.risk {
+        note_risk(notes, risk);
+    }
+    // Their keys begin with the name of a policy, as in the API server's own events; what is Mantlet's own comes first.
+    for (key, value) in &verdict.annotations {
+        notes.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+fn note_risk(notes: &mut BTreeMap<String, String>, risk: &Risk) {
+    note(notes, "risk", risk.score.to_string());
+    note(notes, "risk-reasons", risk.reasons.join("; "));
+    if risk.shadow != risk.score {
+        note(notes, "shadow-risk", risk.shadow.to_string());
+    }
 }
 
 fn applied(applied: &[Applied]) -> String {

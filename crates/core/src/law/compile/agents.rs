@@ -16,7 +16,7 @@ use super::super::cel::{Expression, Ground, Variables};
 use super::super::matching::ResourceRule;
 use super::super::own::Own;
 use super::super::verdict::Allowance;
-use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
+use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, thresholds, unique};
 use super::{Fault, Source};
 
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -60,6 +60,7 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
     let scope = scope(&mut spot.field("scope"), &spec.scope, written, own);
     let limits = limits(&mut spot.field("limits"), &spec.limits);
     let budgets = budgets(&mut spot.field("limits"), &spec.limits);
+    let risk = spec.risk.map(|written| thresholds(&mut spot.field("risk"), written));
     let expires_at = spec
         .expires_at
         .as_deref()
@@ -75,7 +76,7 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
         budgets,
         via: spec.service_account.via,
         elevations: spec.elevations.clone(),
-        risk: spec.risk,
+        risk,
         expires_at,
     })
 }

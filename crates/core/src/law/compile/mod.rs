@@ -1,18 +1,20 @@
 //! From what was written to what is true: every name resolved, every expression compiled, all faults at once.
 
 use mantlet_api::policy as written;
+use mantlet_api::policy::RiskThresholds;
 
+use super::index::Index;
 use super::own::Own;
 use super::references::References;
 use super::roles::{Grant, Grantee};
 use super::verdict::Epoch;
-use super::{Law, Written, index};
+use super::{Law, Written};
 
 mod agents;
 mod policies;
 mod spot;
 
-use spot::{Spot, one_of};
+use spot::{Spot, one_of, thresholds};
 
 /// One thing that is wrong with what was written. Prints as `path: message`, then `hint: …` if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +40,13 @@ impl Law {
         let agents = agents::resolve(&written, &own, &mut faults);
         let policies = policies::resolve(&written, &mut faults);
         let grants = grants(&written, &mut faults);
+        let risk = risk(&written, &mut faults);
         let references = References::shipped().map_err(|why| faults.push(broken_table(why)));
         let Ok(references) = references else { return Err(faults) };
         if !faults.is_empty() {
             return Err(faults);
         }
-        let by_verb = index(&policies);
+        let index = Index::of(&policies);
         Ok(Law {
             epoch,
             agents,
@@ -52,7 +55,8 @@ impl Law {
             grants,
             stand_ins: Vec::new(),
             policies,
-            by_verb,
+            index,
+            risk,
         })
     }
 }
@@ -85,6 +89,16 @@ fn broken_table(why: String) -> Fault {
         message: format!("the table of references cannot be read: {why}"),
         hint: None,
     }
+}
+
+/// Of the configuration.
+fn risk(written: &Written, faults: &mut Vec<Fault>) -> RiskThresholds {
+    let mut spot = Spot {
+        source: Source::Configuration,
+        path: String::from("risk"),
+        faults,
+    };
+    thresholds(&mut spot, written.risk.unwrap_or_default())
 }
 
 fn grants(written: &Written, faults: &mut Vec<Fault>) -> Vec<Grant> {
