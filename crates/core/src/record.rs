@@ -177,6 +177,19 @@ pub struct Caller {
     pub agent: Option<String>,
     /// As whom the cluster sees the request.
     pub impersonated: Impersonated,
+    /// And how it comes to.
+    #[serde(default, skip_serializing_if = "Upstream::is_impersonation")]
+    pub upstream: Upstream,
+}
+
+/// By which way the gateway acts as somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Upstream {
+    #[default]
+    Impersonation,
+    /// With a token of the account itself: the cluster's own log knows the account alone, and the Audit-ID is what joins the two.
+    Token,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -408,6 +421,14 @@ const TEXT_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 64;
 const ANNOTATION_LIMIT: usize = 10 * 1024;
 const ANNOTATIONS_LIMIT: usize = 64 * 1024;
+
+impl Upstream {
+    /// What every record before there was another way means.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_impersonation(&self) -> bool {
+        *self == Upstream::Impersonation
+    }
+}
 
 impl AuditId {
     /// A UUID v4 (RFC 9562 5.4) of 16 random bytes.
@@ -650,6 +671,10 @@ impl From<&identity::Caller> for Caller {
                 uid: impersonation.uid,
                 extra: impersonation.extra,
             },
+            upstream: match caller.acts_as() {
+                identity::ActAs::Impersonation(_) => Upstream::Impersonation,
+                identity::ActAs::Token(_) => Upstream::Token,
+            },
         }
         .cut()
     }
@@ -666,6 +691,7 @@ impl From<&identity::Verified> for Caller {
             population: verified.population(),
             agent: None,
             impersonated: Impersonated::default(),
+            upstream: Upstream::Impersonation,
         }
         .cut()
     }
@@ -778,6 +804,7 @@ impl Caller {
                 uid: cut(&self.impersonated.uid, TEXT_LIMIT),
                 extra: cut_extra(self.impersonated.extra),
             },
+            upstream: self.upstream,
             population: self.population,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mantlet_core::identity::Population;
 use mantlet_core::mask::{self, Masked};
 use mantlet_core::record::{
-    AuditId, Caller, Closed, Cluster, Decision, Impersonated, ObjectRef, Opened, Outcome, Parts, Verdict,
+    AuditId, Caller, Closed, Cluster, Decision, Impersonated, ObjectRef, Opened, Outcome, Parts, Upstream, Verdict,
 };
 use mantlet_core::time::{Clock, Timestamp};
 
@@ -278,6 +278,7 @@ pub(crate) fn caller(subject: &str) -> Caller {
             user: format!("system:serviceaccount:mantlet-agents:{subject}"),
             ..Impersonated::default()
         },
+        upstream: Upstream::Impersonation,
     }
 }
 

@@ -32,3 +32,4 @@ mod recording;
 mod reload;
 mod sandbox;
 mod transparency;
+mod upstream;

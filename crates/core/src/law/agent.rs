@@ -87,12 +87,6 @@ impl Agent {
         &self.service_account
     }
 
-    /// The user name under which the cluster sees it; apiserver `pkg/authentication/serviceaccount/util.go`.
-    pub fn upstream_username(&self) -> String {
-        let ServiceAccountRef { namespace, name } = &self.service_account;
-        format!("system:serviceaccount:{namespace}:{name}")
-    }
-
     pub fn session(&self) -> &Session {
         &self.session
     }

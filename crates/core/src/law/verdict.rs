@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction};
+use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction, Via};
 use serde_json::Value;
 
 use crate::action::{Action, Effect};
-use crate::identity::Caller;
+use crate::identity::{ActAs, Caller};
 use crate::mask::Masked;
 
 use super::facts::Lookups;
@@ -269,6 +269,17 @@ impl Permit {
 
     pub fn effect(&self) -> Effect {
         self.action.effect()
+    }
+
+    /// As whom the cluster sees the request: the caller, or the account that an approval named, by the way that is the agent's.
+    pub fn acts_as(&self) -> ActAs {
+        match &self.terms.acts_as {
+            Some(account) => ActAs::account(
+                account,
+                self.caller.agent().map_or(Via::Impersonation, |agent| agent.via()),
+            ),
+            None => self.caller.acts_as(),
+        }
     }
 }
 

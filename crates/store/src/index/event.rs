@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
 use mantlet_core::record::{
-    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Verdict,
+    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -137,6 +137,14 @@ fn impersonated(caller: &Caller) -> Option<UserInfo> {
     })
 }
 
+/// Impersonation is the rule, and what an event says of it stands in `impersonatedUser` alone, as it always did.
+fn upstream(way: Upstream) -> &'static str {
+    match way {
+        Upstream::Impersonation => "",
+        Upstream::Token => "token",
+    }
+}
+
 fn object_reference(object: &ObjectRef) -> ObjectReference {
     ObjectReference {
         resource: object.resource.clone(),
@@ -153,6 +161,7 @@ fn annotations(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u64>) -
     note(&mut notes, "session", opened.session.clone().unwrap_or_default());
     if let Some(caller) = &opened.caller {
         note(&mut notes, "agent", caller.agent.clone().unwrap_or_default());
+        note(&mut notes, "upstream", upstream(caller.upstream).to_owned());
         note(&mut notes, "issuer", caller.issuer.clone());
         note(&mut notes, "subject", caller.subject.clone());
     }
