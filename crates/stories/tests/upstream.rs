@@ -324,9 +324,9 @@ async fn a_way_that_is_changed_in_the_files_is_that_of_the_next_request() {
     let world = World::start(bed, "turn", &accounts.agent("turn", "impersonation", &room)).await;
     let wire = dial(&world, "turn").await;
     let by_token = async || {
-        whoami(&wire).await["extra"]
-            .get("authentication.kubernetes.io/credential-id")
-            .is_some()
+        let me = whoami(&wire).await;
+        assert_eq!(me["username"], accounts.user("turn"), "{me}");
+        me["extra"].get("authentication.kubernetes.io/credential-id").is_some()
     };
     assert!(!by_token().await);
     let file = world.dir.join("policies/story.yaml");
