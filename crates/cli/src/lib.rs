@@ -7,6 +7,7 @@
 mod args;
 mod agent;
 pub mod client;
+pub mod kubectl;
 mod exit;
 mod sessions;
 mod table;
