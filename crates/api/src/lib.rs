@@ -5,3 +5,4 @@ pub mod authentication;
 pub mod config;
 pub mod gate;
 pub mod policy;
+pub mod policytest;

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod serve;
+pub mod policy;
 pub mod reload;
 pub mod verify;
 pub mod dev;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mantlet::config::{self, Fault};
+use mantlet::policy;
 use mantlet_core::law::Epoch;
 use serde_json::{Value, json};
 
@@ -30,6 +31,7 @@ fn every_yaml_loads() {
                     .next()
                     .unwrap();
                 match (group, kind) {
+                    ("mantlet.dev", "PolicyTest") => passes(&object, &at),
                     ("mantlet.dev", _) | ("apiserver.config.k8s.io", _) | ("audit.k8s.io", _) => load(&object, &at),
                     // Objects of Kubernetes: applied as they stand, so that much can be said of them.
                     _ => assert!(!group.is_empty(), "{at}: no apiVersion"),
@@ -43,6 +45,7 @@ fn every_yaml_loads() {
         "AuthenticationConfiguration",
         "Agent",
         "Policy",
+        "PolicyTest",
         "audit",
         "ClusterRole",
     ] {
@@ -58,6 +61,7 @@ fn every_field_is_described() {
         ("configuration.md", "Configuration"),
         ("policy.md", "Agent"),
         ("policy.md", "Policy"),
+        ("how-to-test-policies.md", "PolicyTest"),
     ] {
         let page = std::fs::read_to_string(root().join("docs/src").join(page)).unwrap();
         let shown = fences(&page, "yaml").into_iter().flat_map(|(_, text)| parse(&text));
@@ -290,6 +294,22 @@ fn load(object: &Value, at: &str) {
     }
 }
 
+/// A test that is shown passes as it stands.
+fn passes(object: &Value, at: &str) {
+    match tested(object) {
+        Ok(told) => assert!(told.good, "{at}: {}", told.text),
+        Err(faults) => panic!("{at}: {faults:#?}"),
+    }
+}
+
+fn tested(object: &Value) -> Result<policy::Told, Vec<Fault>> {
+    let folder = tempfolder();
+    std::fs::write(folder.join("test.yaml"), object.to_string()).unwrap();
+    let told = policy::test(std::slice::from_ref(&folder), policy::Form::Table);
+    std::fs::remove_dir_all(&folder).unwrap();
+    told
+}
+
 fn loaded(object: &Value) -> Result<(), Vec<Fault>> {
     let folder = tempfolder();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
@@ -367,10 +387,17 @@ fn known_fields(object: &Value) -> BTreeSet<String> {
     let mut maps = Vec::new();
     find_maps(object, String::new(), &mut maps);
     let mut fields = BTreeSet::new();
-    for map in maps {
+    // The agents in a test are those of another page.
+    let elsewhere = |map: &String| object["kind"] == "PolicyTest" && map.starts_with("/agents");
+    for map in maps.into_iter().filter(|map| !elsewhere(map)) {
         let mut spoiled = object.clone();
         spoiled.pointer_mut(&map).unwrap()["nosuch"] = json!(1);
-        let faults = loaded(&spoiled).expect_err(&map);
+        let faults = match object["kind"] == "PolicyTest" {
+            // Of a test, what is sent and what is known may be anything.
+            true if tested(&spoiled).is_ok() => continue,
+            true => tested(&spoiled).map(|_| ()).expect_err(&map),
+            false => loaded(&spoiled).expect_err(&map),
+        };
         let unknown = faults
             .iter()
             .map(ToString::to_string)

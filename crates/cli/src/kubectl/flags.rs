@@ -152,6 +152,11 @@ impl Words {
         }
     }
 
+    /// A flag that stands alone, as if it had been typed.
+    pub(super) fn stand(&mut self, flag: &'static str) {
+        self.flags.entry(flag).or_default().push(String::from("true"));
+    }
+
     pub(super) fn sort(line: &[String]) -> Result<Self, String> {
         let mut words = Self::default();
         let mut line = line.iter().map(String::as_str).peekable();

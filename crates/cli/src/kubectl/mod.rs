@@ -67,7 +67,9 @@ pub fn of_manifest(verb: &str, text: &str, namespace: &str) -> Result<Vec<Asked>
             "`{verb}` is nothing to do with a manifest: create, apply, update or delete"
         ));
     }
-    let words = Words::only(verb);
+    let mut words = Words::only(verb);
+    // A manifest by itself is applied as the server does it: one request, whatever is there.
+    words.stand("server-side");
     let read = |_: &str| Ok(text.to_owned());
     let mut reading = Reading {
         namespace: namespace.to_owned(),
@@ -79,16 +81,79 @@ pub fn of_manifest(verb: &str, text: &str, namespace: &str) -> Result<Vec<Asked>
     Ok(reading.asked)
 }
 
-/// The path of a resource as people write it (`deployments.apps/scale`), for requests that are written by hand.
-pub fn path_of(typed: &str, namespace: &str, name: &str) -> Result<String, String> {
-    let (word, subresource) = typed.split_once('/').unwrap_or((typed, ""));
-    let resource = found(word)?;
-    let path = path(&resource, namespace, name);
-    Ok(if subresource.is_empty() {
-        path
-    } else {
-        format!("{path}/{subresource}")
-    })
+/// One operation, by hand, in the words of a policy: `exec` on `pods`, `create` on `serviceaccounts/token`.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation<'a> {
+    pub verb: &'a str,
+    /// As kubectl takes it, with a subresource behind a slash.
+    pub resource: &'a str,
+    /// Empty: none, or all of them.
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub body: Option<&'a Value>,
+}
+
+/// The request of an operation.
+pub fn of_operation(operation: Operation<'_>) -> Result<Asked, String> {
+    let Operation {
+        verb,
+        resource,
+        namespace,
+        name,
+        body,
+    } = operation;
+    let (typed, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let resource = found(typed)?;
+    let subresource = match verb {
+        "exec" | "attach" | "portforward" | "proxy" if subresource.is_empty() => verb,
+        _ => subresource,
+    };
+    let single = match subresource {
+        "" => path(&resource, namespace, name),
+        subresource => format!("{}/{subresource}", path(&resource, namespace, name)),
+    };
+    let collection = path(&resource, namespace, "");
+    let sent = |method, uri, content_type| Asked {
+        content_type: body.map(|_| content_type),
+        body: body.cloned(),
+        ..asked(method, uri)
+    };
+    let named = |wanted: bool| match name.is_empty() != wanted {
+        true => Ok(()),
+        false if wanted => Err(format!("`{verb}` wants the `name` of one of {}", resource.plural)),
+        false => Err(format!("`{verb}` is about all of them and wants no `name`")),
+    };
+    let json = "application/json";
+    match verb {
+        "get" => named(true).map(|()| asked("GET", single)),
+        "list" => named(false).map(|()| asked("GET", collection)),
+        "watch" => named(false).map(|()| asked("GET", with(&collection, "watch", "true"))),
+        "create" if !subresource.is_empty() => named(true).map(|()| sent("POST", single, json)),
+        "create" => {
+            let version = match resource.group.as_str() {
+                "" => resource.version.clone(),
+                group => format!("{group}/{}", resource.version),
+            };
+            let bare = json!({"apiVersion": version, "kind": resource.kind, "metadata": {"name": name}});
+            Ok(post(collection, body.cloned().unwrap_or(bare)))
+        }
+        "update" => named(true).map(|()| sent("PUT", single, json)),
+        "patch" => named(true).map(|()| sent("PATCH", single, "application/merge-patch+json")),
+        "delete" => named(true).map(|()| sent("DELETE", single, json)),
+        "deletecollection" => named(false).map(|()| sent("DELETE", collection, json)),
+        "exec" | "attach" | "portforward" => named(true).map(|()| Asked {
+            upgrade: true,
+            ..asked("GET", single)
+        }),
+        "proxy" => named(true).map(|()| asked("GET", single)),
+        other => Err(format!("`{other}` is no verb of a policy")),
+    }
+}
+
+/// Whether a group of Kubernetes itself serves a resource (`pods`, `pods/exec`, `*`); none for groups that are not its own.
+pub fn serves(group: &str, resource: &str) -> Option<bool> {
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    resources::serves(group, resource, subresource)
 }
 
 /// A command being read.
@@ -713,7 +778,7 @@ impl Reading<'_> {
             [] => self.words.arguments.iter().skip(1).cloned().collect(),
             command => command.to_vec(),
         };
-        self.into_pod("exec", &command)
+        self.enter_pod("exec", &command)
     }
 
     /// Copying is a `tar` inside of the pod.
@@ -746,10 +811,10 @@ impl Reading<'_> {
     }
 
     fn attach(&mut self) -> Done {
-        self.into_pod("attach", &[])
+        self.enter_pod("attach", &[])
     }
 
-    fn into_pod(&mut self, subresource: &str, command: &[String]) -> Done {
+    fn enter_pod(&mut self, subresource: &str, command: &[String]) -> Done {
         let pod = self.pod()?;
         self.read_one(&found("pods")?, &pod)?;
         self.stream(&pod, subresource, command)

@@ -26,6 +26,76 @@ const STORAGE: &str = "storage.k8s.io";
 
 /// Group, version, plural, kind, namespaced, short names: what `kubectl api-resources` prints for a cluster without extensions.
 const BUILT_IN: &[Row] = &[
+    (
+        ADMISSION,
+        "v1beta1",
+        "mutatingadmissionpolicies",
+        "MutatingAdmissionPolicy",
+        false,
+        &[],
+    ),
+    (
+        ADMISSION,
+        "v1beta1",
+        "mutatingadmissionpolicybindings",
+        "MutatingAdmissionPolicyBinding",
+        false,
+        &[],
+    ),
+    (
+        "certificates.k8s.io",
+        "v1beta1",
+        "clustertrustbundles",
+        "ClusterTrustBundle",
+        false,
+        &[],
+    ),
+    (
+        "certificates.k8s.io",
+        "v1beta1",
+        "podcertificaterequests",
+        "PodCertificateRequest",
+        true,
+        &[],
+    ),
+    (
+        "coordination.k8s.io",
+        "v1beta1",
+        "leasecandidates",
+        "LeaseCandidate",
+        true,
+        &[],
+    ),
+    (NETWORK, "v1", "ipaddresses", "IPAddress", false, &["ip"]),
+    (NETWORK, "v1", "servicecidrs", "ServiceCIDR", false, &[]),
+    ("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", false, &[]),
+    (
+        "resource.k8s.io",
+        "v1beta1",
+        "devicetaintrules",
+        "DeviceTaintRule",
+        false,
+        &[],
+    ),
+    ("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", true, &[]),
+    (
+        "resource.k8s.io",
+        "v1",
+        "resourceclaimtemplates",
+        "ResourceClaimTemplate",
+        true,
+        &[],
+    ),
+    ("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", false, &[]),
+    ("scheduling.k8s.io", "v1alpha1", "workloads", "Workload", true, &[]),
+    (
+        STORAGE,
+        "v1",
+        "volumeattributesclasses",
+        "VolumeAttributesClass",
+        false,
+        &["vac"],
+    ),
     ("", "v1", "bindings", "Binding", true, &[]),
     ("", "v1", "componentstatuses", "ComponentStatus", false, &["cs"]),
     ("", "v1", "configmaps", "ConfigMap", true, &["cm"]),
@@ -139,8 +209,9 @@ const BUILT_IN: &[Row] = &[
         false,
         &[],
     ),
-    ("metrics.k8s.io", "v1beta1", "nodemetrics", "NodeMetrics", false, &[]),
-    ("metrics.k8s.io", "v1beta1", "podmetrics", "PodMetrics", true, &[]),
+    ("metrics.k8s.io", "v1beta1", "nodes", "NodeMetrics", false, &[]),
+    ("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", true, &[]),
+    ("events.k8s.io", "v1", "events", "Event", true, &[]),
     (NETWORK, "v1", "ingressclasses", "IngressClass", false, &[]),
     (NETWORK, "v1", "ingresses", "Ingress", true, &["ing"]),
     (NETWORK, "v1", "networkpolicies", "NetworkPolicy", true, &["netpol"]),
@@ -224,6 +295,52 @@ pub(super) fn of_kind(api_version: &str, kind: &str, has_namespace: bool) -> Res
             namespaced: has_namespace,
         },
     }
+}
+
+/// Reviews and other kinds that can only be created.
+const REVIEWS: &[(&str, &str)] = &[
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+];
+
+/// Subresources that only some resources have; `status` and `scale` are not looked at, since any custom resource may have them.
+const SUBRESOURCES: &[(&str, &[&str])] = &[
+    ("approval", &["certificatesigningrequests"]),
+    ("attach", &["pods"]),
+    ("binding", &["pods"]),
+    ("ephemeralcontainers", &["pods"]),
+    ("eviction", &["pods"]),
+    ("exec", &["pods"]),
+    ("finalize", &["namespaces"]),
+    ("log", &["pods"]),
+    ("portforward", &["pods"]),
+    ("proxy", &["nodes", "pods", "services"]),
+    ("resize", &["pods"]),
+    ("token", &["serviceaccounts"]),
+];
+
+pub(super) fn serves(group: &str, resource: &str, subresource: &str) -> Option<bool> {
+    let all = BUILT_IN.iter().map(|row| (row.0, row.2)).chain(REVIEWS.iter().copied());
+    let ours: Vec<&str> = all
+        .filter(|(known, _)| *known == group)
+        .map(|(_, plural)| plural)
+        .collect();
+    if ours.is_empty() || group == "gate.mantlet.dev" || group == "metrics.k8s.io" {
+        return None;
+    }
+    let owners = SUBRESOURCES
+        .iter()
+        .find(|(name, _)| *name == subresource)
+        .map(|(_, owners)| *owners);
+    let has = owners.is_none_or(|owners| match resource {
+        "*" => owners.iter().any(|owner| ours.contains(owner)),
+        resource => owners.contains(&resource),
+    });
+    Some((resource == "*" || ours.contains(&resource)) && has)
 }
 
 fn is(row: &Row, word: &str) -> bool {

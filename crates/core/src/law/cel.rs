@@ -137,6 +137,19 @@ impl Expression {
                 .any(|name| variables.reads_for_the_law(name))
     }
 
+    pub(super) fn source(&self) -> &str {
+        self.0.source()
+    }
+
+    /// What it says of every request alike; none if it depends on one, or fails.
+    pub(super) fn constant(&self) -> Option<bool> {
+        let depends = !self.0.roots().is_empty();
+        match (!depends).then(|| self.0.evaluate(&Bindings::new(None)))? {
+            Ok(Outcome::Bool(constant)) => Some(constant),
+            Ok(Outcome::Text(_) | Outcome::Other(_)) | Err(_) => None,
+        }
+    }
+
     /// Whether the identity is meant.
     pub(super) fn recognizes(&self, identity: &Identity<'_>) -> Result<bool, String> {
         match self

@@ -33,12 +33,16 @@ mod inspect;
 mod facts;
 mod verdict;
 mod message;
+mod rehearsal;
+mod doubts;
 #[cfg(test)]
 mod cases;
 
 pub use agent::{Agent, Budgets, Limit, Limits, Session};
 pub use compile::{Fault, Source};
+pub use doubts::{Doubt, Serves};
 pub use facts::{Affected, Fact, Facts, Learned, Lookup, LookupKind, Lookups, ObjectId};
+pub use rehearsal::{Conclusion, FACTS, Given, GivenFact, Persona, Rehearsed};
 pub use risk::{Risk, RiskReason};
 pub use roles::Roles;
 pub use verdict::{

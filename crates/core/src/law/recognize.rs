@@ -61,14 +61,27 @@ impl Law {
 
     /// The one agent that this identity is, if it may act here and now.
     fn admit(&self, verified: &Verified, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
-        let agent = self.only_match(verified)?;
-        if agent.expired(now) {
-            return Err(expired(&agent));
-        }
-        if !agent.scope.clusters.contains(cluster) {
-            return Err(message::other_cluster(&agent, cluster));
-        }
-        Ok(agent)
+        standing(self.only_match(verified)?, cluster, now)
+    }
+
+    /// A caller who is supposed to be this agent, whatever the claims say. For rehearsals: nobody verified it.
+    pub(super) fn recognize_as(
+        &self,
+        name: &str,
+        verified: Arc<Verified>,
+        cluster: &str,
+        now: Timestamp,
+    ) -> Result<Caller, Denial> {
+        let agent = self.agents.iter().find(|agent| agent.name() == name).ok_or_else(|| {
+            let text = format!("there is no agent \"{name}\".");
+            message::not_recognized(&text, "name one that the files have", text.clone())
+        })?;
+        Ok(Caller {
+            verified,
+            agent: Some(standing(Arc::clone(agent), cluster, now)?),
+            session_key: json!(["agent", name, "rehearsal"]).to_string(),
+            stand_in: None,
+        })
     }
 
     /// Every agent is tried: an identity that two of them claim belongs to none.
@@ -107,6 +120,17 @@ fn user_of_account(cluster: &str, namespace: &str, account: &str) -> Value {
 
 fn subject_of_account(namespace: &str, account: &str) -> String {
     format!("system:serviceaccount:{namespace}:{account}")
+}
+
+/// The agent, if it may act here and now.
+fn standing(agent: Arc<Agent>, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
+    if agent.expired(now) {
+        Err(expired(&agent))
+    } else if !agent.scope.clusters.contains(cluster) {
+        Err(message::other_cluster(&agent, cluster))
+    } else {
+        Ok(agent)
+    }
 }
 
 fn unclear(agent: &Agent, why: &str) -> Denial {

@@ -7,13 +7,13 @@
 
 mod fault;
 mod own_issuers;
-mod policies;
+pub(crate) mod policies;
 mod proof;
-mod read;
+pub(crate) mod read;
 mod recording;
 mod resolve;
 mod tls;
-mod tree;
+pub(crate) mod tree;
 mod validate;
 
 use std::net::SocketAddr;

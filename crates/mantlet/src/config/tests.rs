@@ -431,6 +431,25 @@ fn a_policy_never_goes_unread_in_silence() {
 }
 
 #[test]
+fn tests_may_lie_beside_the_policies_and_nothing_else_beside_the_tests() {
+    let folder = Folder::new("tests");
+    std::fs::create_dir(folder.0.join("policies/tests")).unwrap();
+    let test = "apiVersion: mantlet.dev/v1alpha1\nkind: PolicyTest\nmetadata: { name: t }\ncases: []\n";
+    folder.write("policies/tests/t.yaml", test);
+    assert!(load(&folder.0.join("mantlet.yaml"), Epoch::new(1)).is_ok());
+    folder.write("policies/tests/more.yaml", AGENT);
+    folder.write("policies/t.yaml", test);
+    let faults = folder.faults();
+    for expected in [
+        "policies/tests/more.yaml:",
+        "in a folder `tests` everything is a PolicyTest",
+        "policies/t.yaml:2:7: a PolicyTest is no part of the law",
+    ] {
+        assert!(faults.iter().any(|f| f.contains(expected)), "{expected}: {faults:#?}");
+    }
+}
+
+#[test]
 fn a_mounted_config_map_is_read() {
     let folder = Folder::new("mounted");
     let version = folder.0.join("policies/..2026_01_01");
