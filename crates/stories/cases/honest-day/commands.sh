@@ -21,7 +21,7 @@ kubectl get namespace $NS
 kubectl describe namespace $NS
 kubectl get resourcequotas,limitranges
 kubectl get all
-kubectl get pods,services,configmaps,secrets,ingresses,jobs,cronjobs
+kubectl get pods,services,configmaps,secrets,ingresses,networkpolicies,jobs,cronjobs
 kubectl get deployment shop-web #exit 1
 kubectl get serviceaccount default -o yaml
 kubectl get --raw /api/v1/namespaces/$NS/pods?limit=5
@@ -63,7 +63,7 @@ kubectl events --for deployment/shop-web
 kubectl events --types=Warning,Normal
 kubectl describe deployment shop-web
 kubectl describe pods -l app=shop
-kubectl describe service,ingress,pdb shop-web
+kubectl describe service,pdb shop-web
 kubectl describe secret shop-db
 kubectl get endpointslices -l kubernetes.io/service-name=shop-web
 kubectl get replicasets -l app=shop
@@ -134,7 +134,7 @@ kubectl create secret docker-registry shop-pull --docker-server=registry.example
 kubectl create deployment admin --image=mantlet.test/busybox:1 --replicas=0 -- sleep 600
 kubectl expose deployment admin --port=80 --target-port=8080
 kubectl create service clusterip shop-cache --tcp=6379
-kubectl create ingress admin --rule='admin.example.com/*=admin:80'
+kubectl create ingress admin --rule='admin.example.com/*=admin:80' --dry-run=client -o yaml
 kubectl create poddisruptionbudget admin --selector=app=admin --min-available=1
 kubectl create serviceaccount shop-web
 kubectl set serviceaccount deployment/shop-web shop-web
@@ -208,14 +208,14 @@ clientgo dynamic -n $NS
 ## 14:40 It cleans up.
 kubectl delete configmap flags files
 kubectl delete secret shop-mail shop-pull
-kubectl delete service,ingress,pdb,deployment admin
+kubectl delete service,pdb,deployment admin
 kubectl delete service shop-cache
 kubectl delete cronjob hourly report --cascade=foreground
 kubectl delete configmap nosuch #exit 1
 kubectl delete configmap nosuch --ignore-not-found
 
 ## 15:20 It goes.
-kubectl delete ingress,pdb -l app=shop
+kubectl delete pdb -l app=shop
 kubectl delete deployment shop-web --dry-run=server
 kubectl delete -f app/ --ignore-not-found
 kubectl delete serviceaccount shop-web
