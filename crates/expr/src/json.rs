@@ -86,7 +86,10 @@ fn sum(value: &dyn Val, part: fn(&dyn Val) -> u64) -> u64 {
             n.saturating_add(part(k.inner())).saturating_add(part(v.as_ref()))
         }),
         BuiltinRef::Optional(o) => o.option().map_or(0, part),
-        _ => 0,
+        // The value of a library; clones of it count a reference.
+        _ => value
+            .as_sizer()
+            .map_or(0, |sizer| u64::try_from(*sizer.size().inner()).unwrap_or(0)),
     };
     parts.saturating_add(8)
 }

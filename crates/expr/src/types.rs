@@ -23,7 +23,15 @@ pub(crate) enum Ty {
     /// `a + b` of unknown operands: anything but a bool.
     Sum,
     /// Other arithmetic on unknown operands: a number, a timestamp or a duration.
+    Amount,
+    /// A JSON number or a string, as the fields that hold an amount or a port are.
+    Scalar,
     Quantity,
+    Ip,
+    Cidr,
+    Url,
+    Semver,
+    Format,
 }
 
 impl Ty {
@@ -40,7 +48,7 @@ impl Ty {
     }
 
     pub(crate) fn is_known(self) -> bool {
-        !matches!(self, Ty::Any | Ty::Sum | Ty::Quantity)
+        !matches!(self, Ty::Any | Ty::Sum | Ty::Amount | Ty::Scalar)
     }
 
     pub(crate) fn is_number(self) -> bool {
@@ -52,7 +60,8 @@ impl Ty {
         match (self, wanted) {
             (Ty::Any, _) | (_, Ty::Any) => true,
             (Ty::Sum, _) => wanted != Ty::Bool,
-            (Ty::Quantity, _) => wanted.is_number() || matches!(wanted, Ty::Timestamp | Ty::Duration),
+            (Ty::Amount, _) => wanted.is_number() || matches!(wanted, Ty::Timestamp | Ty::Duration),
+            (Ty::Scalar, _) => wanted.is_number() || matches!(wanted, Ty::Text | Ty::Scalar | Ty::Sum | Ty::Amount),
             _ => self == wanted,
         }
     }
@@ -86,7 +95,14 @@ impl fmt::Display for Ty {
             Ty::Duration => "a duration",
             Ty::Optional => "an optional",
             Ty::Sum => "a sum",
-            Ty::Quantity => "a number",
+            Ty::Amount => "a number",
+            Ty::Scalar => "a number or a string",
+            Ty::Quantity => "a quantity",
+            Ty::Ip => "an IP address",
+            Ty::Cidr => "a network",
+            Ty::Url => "a URL",
+            Ty::Semver => "a version",
+            Ty::Format => "a format",
         })
     }
 }
