@@ -134,7 +134,7 @@ pub(crate) fn schema(places: &Places, arguments: &[String]) -> Result<(), Fault>
     }
 }
 
-/// Writes the vectors of the parsers anew, or says which differ from what the oracle says.
+/// Writes the vectors of the parsers and the table of expressions anew, or says which differ from what the oracle says.
 pub(crate) fn vectors(places: &Places, arguments: &[String]) -> Result<(), Fault> {
     let known = arguments.is_empty() || arguments == ["--check"];
     if !known {
@@ -143,9 +143,12 @@ pub(crate) fn vectors(places: &Places, arguments: &[String]) -> Result<(), Fault
             "cargo xtask vectors --check",
         ));
     }
-    let example = ["run", "-q", "-p", "mantlet-core", "--example", "vectors", "--"];
-    let mut vectors = places.cargo(example);
-    process::run(vectors.args(arguments).env("MANTLET_ORACLE", oracle(places)?))
+    let oracle = oracle(places)?;
+    for [package, example] in [["mantlet-core", "vectors"], ["mantlet-expr", "kubernetes"]] {
+        let mut vectors = places.cargo(["run", "-q", "-p", package, "--example", example, "--"]);
+        process::run(vectors.args(arguments).env("MANTLET_ORACLE", &oracle))?;
+    }
+    Ok(())
 }
 
 /// Becomes `bed up`, so that Ctrl-C is the bed's.

@@ -324,7 +324,7 @@ impl<'c> Check<'c> {
         let ordered = |ty: Ty| match ty {
             Ty::List | Ty::Map | Ty::Null | Ty::Type | Ty::Optional => false,
             Ty::Quantity | Ty::Ip | Ty::Cidr | Ty::Url | Ty::Semver | Ty::Format => false,
-            Ty::Any | Ty::Sum | Ty::Amount | Ty::Scalar | Ty::Bool | Ty::Bytes | Ty::Text => true,
+            Ty::Any | Ty::Sum | Ty::Amount | Ty::Bool | Ty::Bytes | Ty::Text => true,
             Ty::Int | Ty::Uint | Ty::Double | Ty::Timestamp | Ty::Duration => true,
         };
         if !ordered(a) || !ordered(b) || !a.may_equal(b) {
@@ -366,7 +366,7 @@ impl<'c> Check<'c> {
             _ => Ty::Any,
         };
         let given: Vec<Ty> = call.args.iter().map(|e| self.expr(e)).collect();
-        let name = &call.func_name;
+        let name = rows.first().map_or("", |row| row.name);
         let rows: Vec<_> = rows
             .into_iter()
             .filter(|f| on.may_be(f.on.unwrap_or(Ty::Any)))

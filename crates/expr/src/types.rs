@@ -24,8 +24,6 @@ pub(crate) enum Ty {
     Sum,
     /// Other arithmetic on unknown operands: a number, a timestamp or a duration.
     Amount,
-    /// A JSON number or a string, as the fields that hold an amount or a port are.
-    Scalar,
     Quantity,
     Ip,
     Cidr,
@@ -48,7 +46,7 @@ impl Ty {
     }
 
     pub(crate) fn is_known(self) -> bool {
-        !matches!(self, Ty::Any | Ty::Sum | Ty::Amount | Ty::Scalar)
+        !matches!(self, Ty::Any | Ty::Sum | Ty::Amount)
     }
 
     pub(crate) fn is_number(self) -> bool {
@@ -61,7 +59,6 @@ impl Ty {
             (Ty::Any, _) | (_, Ty::Any) => true,
             (Ty::Sum, _) => wanted != Ty::Bool,
             (Ty::Amount, _) => wanted.is_number() || matches!(wanted, Ty::Timestamp | Ty::Duration),
-            (Ty::Scalar, _) => wanted.is_number() || matches!(wanted, Ty::Text | Ty::Scalar | Ty::Sum | Ty::Amount),
             _ => self == wanted,
         }
     }
@@ -96,7 +93,6 @@ impl fmt::Display for Ty {
             Ty::Optional => "an optional",
             Ty::Sum => "a sum",
             Ty::Amount => "a number",
-            Ty::Scalar => "a number or a string",
             Ty::Quantity => "a quantity",
             Ty::Ip => "an IP address",
             Ty::Cidr => "a network",

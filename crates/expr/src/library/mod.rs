@@ -117,7 +117,7 @@ impl<T: Thing> StaticVal for Opaque<T> {}
 
 impl<T: Thing> Sizer for Opaque<T> {
     fn size(&self) -> CelInt {
-        self.0.weight.clone()
+        self.0.weight
     }
 }
 

@@ -1,4 +1,4 @@
-//! `url('https://example.com:8443/a?b=c')`: an absolute URL or an absolute path, as Go's `net/url` reads it (Go 1.26, `url.go`).
+//! `url('https://example.com:8443/a?b=c')`: an absolute URL or an absolute path, as Go's `net/url` reads it.
 //!
 //! Not the crate `url`: that one reads what browsers read, which mends what Go refuses.
 
@@ -117,7 +117,7 @@ impl Url {
         let (user, host) = authority
             .rsplit_once('@')
             .map_or((None, authority), |(user, host)| (Some(user), host));
-        self.host = host_of(&self.scheme, host)?;
+        self.host = host_of(host)?;
         let Some(user) = user else {
             return Ok(());
         };
@@ -158,20 +158,15 @@ fn scheme(text: &str) -> Result<(&str, &str), String> {
     Ok(("", text))
 }
 
-fn host_of(scheme: &str, host: &str) -> Result<Vec<u8>, String> {
+fn host_of(host: &str) -> Result<Vec<u8>, String> {
     match host.rfind('[') {
         Some(0) => return bracketed(host),
         Some(_) => return Err("invalid IP-literal".into()),
         None => {}
     }
-    if let (Some(first), Some(last)) = (host.find(':'), host.rfind(':')) {
-        // A list of hosts with ports is one for some databases, and so for Go, but in a URL of the web.
-        let at = if matches!(scheme, "http" | "https") {
-            first
-        } else {
-            last
-        };
-        port(&host[at..])?;
+    // Go 1.26 takes the first colon where the web is meant; the API server of Kubernetes 1.35 takes the last.
+    if let Some(colon) = host.rfind(':') {
+        port(&host[colon..])?;
     }
     unescaped(host, Place::Host)
 }
@@ -197,7 +192,7 @@ fn bracketed(host: &str) -> Result<Vec<u8>, String> {
         Ok(IpAddr::V4(_)) if zone.is_none() => return Err("invalid IP-literal".into()),
         _ => return Err("invalid host: ParseAddr: unable to parse IP".into()),
     }
-    Ok([b"[", &name[..], b"]", host[end + 1..].as_bytes()].concat())
+    Ok([b"[", &name[..], b"]", &host.as_bytes()[end + 1..]].concat())
 }
 
 fn port(text: &str) -> Result<(), String> {
