@@ -83,7 +83,11 @@ fn every_field_is_described() {
 #[test]
 fn every_shipped_policy_is_described() {
     let page = std::fs::read_to_string(root().join("docs/src/policy.md")).unwrap();
-    for object in parse(&std::fs::read_to_string(root().join("policies/guardrails.yaml")).unwrap()) {
+    use mantlet::dev::{AGENT_DEPLOYER, AGENT_READONLY, GUARDRAILS, HUMAN_SRE};
+    for object in [GUARDRAILS, AGENT_DEPLOYER, AGENT_READONLY, HUMAN_SRE]
+        .into_iter()
+        .flat_map(parse)
+    {
         let name = object["metadata"]["name"].as_str().unwrap();
         assert!(
             page.contains(&format!("| `{name}` |")),

@@ -1,6 +1,6 @@
 //! An agent as the law knows it: what was written, checked and resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use super::verdict::Allowance;
 #[derive(Debug)]
 pub struct Agent {
     pub(super) name: String,
+    /// What expressions of policies see: packs are for agents by their labels.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) matching: Vec<Expression>,
     pub(super) owners: Vec<Owner>,
     pub(super) service_account: ServiceAccountRef,
@@ -77,6 +79,10 @@ pub(super) struct Scope {
 impl Agent {
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
     }
 
     pub fn owners(&self) -> &[Owner] {

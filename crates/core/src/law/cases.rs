@@ -502,6 +502,21 @@ fn the_guardrails_hold_agents_and_warn_people() {
 }
 
 #[test]
+fn a_deployer_changes_applications_and_asks_for_the_rest() {
+    check("agent-deployer.yaml");
+}
+
+#[test]
+fn a_reader_looks_and_does_nothing_else() {
+    check("agent-readonly.yaml");
+}
+
+#[test]
+fn people_who_run_the_cluster_are_held_where_one_is_not_enough() {
+    check("human-sre.yaml");
+}
+
+#[test]
 fn every_fault_of_the_written_law_is_found_at_once() {
     check_faults("faults.yaml");
 }

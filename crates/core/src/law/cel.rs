@@ -303,7 +303,7 @@ impl<'c> Documents<'c> {
 fn agent(caller: &Caller) -> Value {
     caller.agent().map_or(Value::Null, |agent| {
         let account = agent.service_account();
-        json!({ "name": agent.name(), "serviceAccount": { "namespace": account.namespace, "name": account.name } })
+        json!({ "name": agent.name(), "labels": agent.labels(), "serviceAccount": { "namespace": account.namespace, "name": account.name } })
     })
 }
 

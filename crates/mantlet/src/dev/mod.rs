@@ -33,8 +33,11 @@ use files::Scene;
 use home::Home;
 use issuer::DevIssuer;
 
-/// The pack that comes with the binary.
+/// The packs that come with the binary. Those of agents speak about Agents with their label only.
 pub const GUARDRAILS: &str = include_str!("../../../../policies/guardrails.yaml");
+pub const AGENT_DEPLOYER: &str = include_str!("../../../../policies/agent-deployer.yaml");
+pub const AGENT_READONLY: &str = include_str!("../../../../policies/agent-readonly.yaml");
+pub const HUMAN_SRE: &str = include_str!("../../../../policies/human-sre.yaml");
 
 /// What `mantlet dev` was asked for.
 #[derive(Debug)]
@@ -88,7 +91,11 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         cluster_uid: Some(&ground.uid),
     };
     let agent = files::sandbox_agent(ground.name, scene.people)?;
-    let mut policies = vec![("guardrails.yaml", GUARDRAILS)];
+    let mut policies = vec![
+        ("guardrails.yaml", GUARDRAILS),
+        ("agent-deployer.yaml", AGENT_DEPLOYER),
+        ("agent-readonly.yaml", AGENT_READONLY),
+    ];
     policies.extend(ground.sandbox.is_some().then_some(("sandbox.yaml", agent.as_str())));
     let config = scene.write(&policies)?;
     let config = crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;

@@ -67,6 +67,7 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
         .and_then(|text| instant(&mut spot.field("expiresAt"), text));
     (spot.faults.len() == before).then(|| Agent {
         name: agent.metadata.name.clone(),
+        labels: agent.metadata.labels.clone(),
         matching,
         owners: spec.owners.clone(),
         service_account,
