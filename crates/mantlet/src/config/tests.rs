@@ -507,6 +507,10 @@ fn every_shipped_pack_loads() {
     let folder = Folder::new("packs");
     for pack in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")).unwrap() {
         let path = pack.unwrap().path();
+        // Beside the packs: tables that are compiled in, and tests.
+        if path.is_dir() {
+            continue;
+        }
         folder.write("policies/pack.yaml", &std::fs::read_to_string(&path).unwrap());
         let loaded = load(&folder.0.join("mantlet.yaml"), Epoch::new(1));
         assert!(loaded.is_ok(), "{}: {:#?}", path.display(), loaded.unwrap_err());
