@@ -119,6 +119,14 @@ impl Facts {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn knowing(object: Fact<Arc<Masked<Value>>>) -> Self {
+        Self {
+            object,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn object(&self) -> &Fact<Arc<Masked<Value>>> {
         &self.object
     }

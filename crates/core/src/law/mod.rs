@@ -37,6 +37,8 @@ mod rehearsal;
 mod doubts;
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod reference;
 
 pub use agent::{Agent, Budgets, Limit, Limits, Session};
 pub use compile::{Fault, Source};
