@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Lookup, LookupKind, Rule, Source, Step,
-    Verdict, Written,
+    ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Lookup, LookupKind, Precondition, Rule, Source,
+    Step, Verdict, Written,
 };
 use crate::action::{self, Action, Head};
 use crate::identity::{Population, Verified};
@@ -88,6 +88,8 @@ struct Case {
     not_judged: Option<Vec<String>>,
     /// Text in the detail for the operator's log.
     detail: Option<String>,
+    /// What an allowed change is bound to: `UID@VERSION`, `absent`, `torn`; with `facts` and without this, nothing.
+    binds: Option<String>,
 }
 
 fn prod() -> String {
@@ -103,6 +105,8 @@ enum Found {
         code: u16,
         message: String,
     },
+    /// The caller has no right to the request.
+    Forbidden,
     Failed(String),
     /// The gateway comes back without an answer.
     Silent,
@@ -130,6 +134,7 @@ struct Outcome {
     warnings: Vec<String>,
     applied: Vec<String>,
     not_judged: Vec<String>,
+    binds: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -247,6 +252,9 @@ fn differences(case: &Case, law: &Law, file: &File) -> Vec<String> {
     );
     let rule = |rule: &Option<String>| rule.clone().unwrap_or_default();
     differ("rule", rule(&case.by), rule(&outcome.by));
+    if case.binds.is_some() || !case.facts.is_empty() {
+        differ("binds", rule(&case.binds), rule(&outcome.binds));
+    }
     for text in &case.says {
         differ(
             "message says",
@@ -318,6 +326,7 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
                 warnings: Vec::new(),
                 applied: Vec::new(),
                 not_judged: Vec::new(),
+                binds: None,
             };
         }
     };
@@ -373,8 +382,14 @@ fn check_queries(lookup: &Lookup, name: &str) {
 }
 
 fn outcome(judgment: Judgment, session: String) -> Outcome {
+    let mut binds = None;
     let (verdict, by, message, detail) = match judgment.verdict {
         Verdict::Allow(permit) => {
+            binds = permit.terms().precondition().map(|precondition| match precondition {
+                Precondition::Exactly { uid, resource_version } => format!("{uid}@{resource_version}"),
+                Precondition::Absent => String::from("absent"),
+                Precondition::Torn => String::from("torn"),
+            });
             assert_eq!(permit.epoch(), Epoch::new(7));
             (Expected::Allow, None, String::new(), None)
         }
@@ -407,6 +422,7 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
         warnings,
         applied,
         not_judged,
+        binds,
     }
 }
 
@@ -469,6 +485,12 @@ fn fact(found: &Found, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>
                 status: Arc::new(mask::value(status, Hint::Other)),
             })
         }
+        Found::Forbidden => Some(Fact::Forbidden {
+            status: Arc::new(mask::value(
+                json!({ "code": 403, "message": "User cannot do this" }),
+                Hint::Other,
+            )),
+        }),
         Found::Failed(why) => Some(Fact::Failed(why.clone())),
         Found::Silent => None,
     }
@@ -507,6 +529,11 @@ fn a_mode_holds_for_each_population() {
 #[test]
 fn what_a_patch_would_store_is_judged() {
     check("dry-run.yaml");
+}
+
+#[test]
+fn a_fact_is_asked_for_only_by_a_rule_that_needs_it() {
+    check("facts.yaml");
 }
 
 #[test]

@@ -167,6 +167,8 @@ const KINDS: [(&str, &str, &str, &str); 24] = [
     ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
 ];
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// Everything that grants.
 const GRANTS: [(&str, &str); 4] = [
     ("clusterrolebindings", "ClusterRoleBinding"),
@@ -174,6 +176,22 @@ const GRANTS: [(&str, &str); 4] = [
     ("clusterroles", "ClusterRole"),
     ("roles", "Role"),
 ];
+
+/// Groups and resources that look-ups read, but for those that policies are about: what an observer has to be able to `get` and `list`.
+pub fn observed() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let kinds = KINDS.iter().map(|(group, _, resource, _)| (*group, *resource));
+    let grants = GRANTS.iter().map(|(resource, _)| (RBAC, *resource));
+    let others = [
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("", "persistentvolumes"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ];
+    let mut all: Vec<_> = kinds.chain(grants).chain(others).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter()
+}
 
 impl LookupKind {
     pub const ALL: [LookupKind; 7] = [
@@ -667,7 +685,7 @@ fn collection(action: &Action, place: &ResourceRef) -> Query {
 
 fn grants(resource: &str, kind: &str) -> Query {
     let place = ResourceRef {
-        group: String::from("rbac.authorization.k8s.io"),
+        group: String::from(RBAC),
         version: String::from("v1"),
         resource: resource.to_owned(),
         ..ResourceRef::default()

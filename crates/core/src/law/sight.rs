@@ -111,9 +111,7 @@ impl<'a> Sight<'a> {
         match kind {
             LookupKind::DryRun => Self::of_object(action, facts),
             LookupKind::OldObject if changes_one(action) => Self::of_old_object(action, place, facts),
-            LookupKind::Target if reaches_pod(action) => {
-                Self::of_document(kind, facts, || not_found(place.resource.as_str(), &place.name))
-            }
+            LookupKind::Target if reaches_pod(action) => Self::of_target(action, place, facts),
             LookupKind::NamespaceObject if is_namespaced(place) => {
                 Self::of_document(kind, facts, || not_found("namespaces", &place.namespace))
             }
@@ -185,6 +183,27 @@ impl<'a> Sight<'a> {
             | Fact::Forbidden { .. }
             | Fact::Failed(_) => {
                 Self::of_document(LookupKind::OldObject, facts, || not_found(&whole(place), &place.name))
+            }
+        }
+    }
+
+    /// Where nobody can say which container is meant, the API server refuses. Named are none of them: the caller may not be allowed to know.
+    fn of_target(action: &Action, place: &ResourceRef, facts: &'a Facts) -> Self {
+        match facts.document(LookupKind::Target) {
+            Fact::Known(pod) if enters_container(action) && container(action, pod).is_none() => {
+                let message = format!("a valid container name must be specified for pod {}", place.name);
+                Sight::Answered {
+                    code: 400,
+                    status: Arc::new(mask::value(status(400, "BadRequest", &message), Hint::Other)),
+                }
+            }
+            Fact::Unasked
+            | Fact::Known(_)
+            | Fact::Absent
+            | Fact::Refused { .. }
+            | Fact::Forbidden { .. }
+            | Fact::Failed(_) => {
+                Self::of_document(LookupKind::Target, facts, || not_found(&place.resource, &place.name))
             }
         }
     }
@@ -381,10 +400,14 @@ pub(super) fn account(action: &Action, facts: &Facts) -> Option<Account> {
     })
 }
 
+fn enters_container(action: &Action) -> bool {
+    matches!(action.verb(), Verb::Exec | Verb::Attach)
+}
+
 /// The container that exec and attach enter: the one named, or the only one (kubernetes `pkg/registry/core/pod/strategy.go`, LogLocation and
 /// streamLocation; with several and none named the API server refuses).
 fn container<'p>(action: &Action, pod: &'p Value) -> Option<&'p Value> {
-    if !matches!(action.verb(), Verb::Exec | Verb::Attach) {
+    if !enters_container(action) {
         return None;
     }
     let spec = pod.get("spec")?;
