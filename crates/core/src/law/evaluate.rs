@@ -149,7 +149,7 @@ fn named<'a>(action: &'a Action, resource: &'a ResourceRef) -> Named<'a> {
 
 /// Whether the request itself is a dry run, of an API that is known to honor it.
 fn rehearses(action: &Action) -> bool {
-    action.options().dry_run && honors_dry_run(action)
+    action.options().dry_run && sight::honors_dry_run(action)
 }
 
 fn is_secret(action: &Action) -> bool {

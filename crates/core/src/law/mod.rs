@@ -46,8 +46,6 @@ mod reference;
 pub use agent::{Agent, Budgets, Limit, Limits, Session};
 pub use compile::{Fault, Source};
 pub use doubts::{Doubt, Serves};
-pub use doubts::{Doubt, Serves};
-pub use facts::{Affected, Fact, Facts, ObjectId};
 pub use facts::{Affected, Fact, Facts, ObjectId};
 pub use look_ups::{Kept, Learned, Lookup, LookupKind, Lookups, PAGES_MAX, Query, Reader, observed};
 pub use rehearsal::{Conclusion, FACTS, Given, GivenFact, Persona, Rehearsed};

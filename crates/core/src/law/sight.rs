@@ -68,7 +68,6 @@ pub(super) struct View<'a> {
     sights: [Sight<'a>; LookupKind::ALL.len()],
     /// The container that exec and attach enter.
     container: Value,
-    facts: &'a Facts,
 }
 
 impl<'a> View<'a> {
@@ -81,7 +80,6 @@ impl<'a> View<'a> {
         Self {
             sights,
             container: container.cloned().unwrap_or_default(),
-            facts,
         }
     }
 
@@ -294,7 +292,7 @@ pub(super) fn is_rehearsed(action: &Action) -> bool {
     action.verb() == Verb::Patch || is_scale(action)
 }
 
-fn honors_dry_run(action: &Action) -> bool {
+pub(super) fn honors_dry_run(action: &Action) -> bool {
     action.resource().is_some_and(|r| served_by_kubernetes(&r.group))
 }
 
