@@ -329,7 +329,8 @@ pub(super) fn reaches_pod(action: &Action) -> bool {
 }
 
 fn is_namespaced(place: &ResourceRef) -> bool {
-    !place.namespace.is_empty() && !(place.group.is_empty() && place.resource == "namespaces")
+    let namespace = place.group.is_empty() && place.resource == "namespaces";
+    !namespace && !place.namespace.is_empty()
 }
 
 /// By owner references; a delete that orphans takes nothing along.
