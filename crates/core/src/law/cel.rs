@@ -99,8 +99,6 @@ pub(super) struct Values {
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
     bindings: Bindings<'a>,
-    /// Without the variables: for whoever names one that is open. With the known ones alone it would look as if there were no other.
-    bare: Option<Bindings<'a>>,
     open: &'a BTreeMap<String, LookupKind>,
 }
 
@@ -114,7 +112,7 @@ impl Expression {
     }
 
     pub(super) fn truth(&self, scene: &Scene<'_>) -> Truth {
-        match self.0.evaluate(scene.bindings_for(&self.0)) {
+        match self.0.evaluate(&scene.bindings) {
             Ok(Outcome::Bool(true)) => Truth::True,
             Ok(Outcome::Bool(false)) => Truth::False,
             Ok(Outcome::Text(_) | Outcome::Other(_)) => Truth::Erred(String::from("the result is no bool")),
@@ -127,7 +125,7 @@ impl Expression {
 
     /// The text that it makes.
     pub(super) fn text(&self, scene: &Scene<'_>) -> Text {
-        match self.0.evaluate(scene.bindings_for(&self.0)) {
+        match self.0.evaluate(&scene.bindings) {
             Ok(Outcome::Text(text)) => Text::Said(text),
             Ok(Outcome::Other(Value::Null)) => Text::Null,
             Ok(Outcome::Bool(_) | Outcome::Other(_)) => Text::Erred(String::from("the result is no text")),
@@ -231,7 +229,7 @@ impl Variables {
         for (name, expression) in &self.0 {
             let (outcome, waits) = {
                 let scene = documents.scene(view, &values);
-                let outcome = expression.0.evaluate(scene.bindings_for(&expression.0));
+                let outcome = expression.0.evaluate(&scene.bindings);
                 let waits = outcome
                     .as_ref()
                     .err()
@@ -261,27 +259,21 @@ impl Default for Values {
     }
 }
 
-impl<'a> Scene<'a> {
-    fn bindings_for(&self, program: &Program) -> &Bindings<'a> {
-        let waits = || {
+impl Scene<'_> {
+    /// What has to be known before the program can end otherwise than by this fault.
+    fn waits_for(&self, program: &Program, fault: &EvalFault) -> Option<LookupKind> {
+        let variable = || {
             program
                 .variables_named()
                 .iter()
-                .any(|name| self.open.contains_key(name))
-        };
-        self.bare.as_ref().filter(|_| waits()).unwrap_or(&self.bindings)
-    }
-
-    /// What has to be known before the program can end otherwise than by this fault.
-    fn waits_for(&self, program: &Program, fault: &EvalFault) -> Option<LookupKind> {
-        match fault {
-            EvalFault::Absent(root) if root == "variables" => program
-                .variables_named()
-                .iter()
                 .find_map(|name| self.open.get(name))
-                .copied(),
+                .copied()
+        };
+        match fault {
             EvalFault::Absent(root) => looked_up(root),
-            EvalFault::OverBudget | EvalFault::Failed(_) | EvalFault::WrongType { .. } => None,
+            // A variable that is open is not there: naming it fails, and nothing else can be made of that (`has()` is refused at load).
+            EvalFault::Failed(_) => variable(),
+            EvalFault::OverBudget | EvalFault::WrongType { .. } => None,
         }
     }
 }
@@ -357,23 +349,18 @@ impl<'c> Documents<'c> {
     }
 
     pub(super) fn scene<'a>(&'a self, view: &'a View<'_>, values: &'a Values) -> Scene<'a> {
-        let bare = || {
-            let mut bindings = self.bindings();
-            for kind in LookupKind::ALL {
-                if let Some(value) = view.value(kind) {
-                    bindings.bind(kind.root(), value);
-                }
+        let mut bindings = self.bindings();
+        for kind in LookupKind::ALL {
+            if let Some(value) = view.value(kind) {
+                bindings.bind(kind.root(), value);
             }
-            if let Some(container) = view.container() {
-                bindings.bind(CONTAINER, container);
-            }
-            bindings
-        };
-        let mut bindings = bare();
+        }
+        if let Some(container) = view.container() {
+            bindings.bind(CONTAINER, container);
+        }
         bindings.bind("variables", &values.known);
         Scene {
             bindings,
-            bare: (!values.open.is_empty()).then(bare),
             open: &values.open,
         }
     }
