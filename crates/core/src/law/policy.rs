@@ -5,11 +5,9 @@ use mantlet_api::policy::{Strength, ValidationAction};
 use crate::action::{ResourceRef, Verb};
 use crate::identity::{Caller, Population};
 
-use super::cel::{Documents, Expression, Scene, Text, Truth, Variables};
+use super::cel::{Documents, Expression, Object, Scene, Text, Truth, Variables};
 use super::glob::{Glob, none_or_fits};
-use super::look_ups::LookupKind;
 use super::matching::{Named, ResourceRule};
-use super::sight::View;
 use super::verdict::Because;
 
 #[derive(Debug)]
@@ -67,8 +65,8 @@ pub(super) struct Annotation {
 pub(super) struct Opinion {
     /// What is violated, or could not be evaluated: the one that acts, and those that only add points.
     pub(super) against: Vec<Finding>,
-    /// What cannot be judged before a fact is known, and which: how it acts if that can never be had.
-    pub(super) waits: Vec<(LookupKind, Finding)>,
+    /// What cannot be judged before a fact is known: how it acts if that can never be had.
+    pub(super) waits: Vec<Finding>,
     pub(super) annotations: Vec<(String, String)>,
 }
 
@@ -117,12 +115,12 @@ impl Policy {
     }
 
     /// Conditions first, then the validations, then what the event is to say.
-    pub(super) fn opinion(&self, documents: &Documents<'_>, view: &View<'_>) -> Opinion {
-        let variables = self.variables.values(documents, view);
-        let scene = documents.scene(view, &variables);
+    pub(super) fn opinion(&self, documents: &Documents<'_>, object: Object<'_>) -> Opinion {
+        let variables = self.variables.values(documents, object);
+        let scene = documents.scene(object, variables.as_ref());
         match self.condition(&scene) {
             Truth::False => Opinion::default(),
-            Truth::Open(on) => Opinion::waiting(on, self.whole(Because::Violated)),
+            Truth::Open => Opinion::waiting(self.whole(Because::Violated)),
             Truth::Erred(text) => Opinion::speaking(self.whole(Because::Erred(text))),
             Truth::True => {
                 let mut opinion = self.opinion_of_validations(&scene);
@@ -136,10 +134,10 @@ impl Policy {
     /// (apiserver `pkg/admission/plugin/webhook/matchconditions/matcher.go`).
     fn condition(&self, scene: &Scene<'_>) -> Truth {
         let mut truths: Vec<_> = self.conditions.iter().map(|c| c.truth(scene)).collect();
-        let at = |fits: fn(&Truth) -> bool| truths.iter().position(fits);
-        let deciding = at(|truth| *truth == Truth::False).or_else(|| at(|truth| matches!(truth, Truth::Open(_))));
-        if let Some(at) = deciding {
-            return truths.swap_remove(at);
+        for wanted in [Truth::False, Truth::Open] {
+            if truths.contains(&wanted) {
+                return wanted;
+            }
         }
         let erred = truths.iter().position(|truth| matches!(truth, Truth::Erred(_)));
         erred.map_or(Truth::True, |at| truths.swap_remove(at))
@@ -164,9 +162,9 @@ impl Policy {
                     acted |= action != ValidationAction::None;
                     opinion.against.push(validation.violated(action, scene));
                 }
-                Truth::Open(on) => {
+                Truth::Open => {
                     acted = true;
-                    opinion.waits.push((on, validation.fails(Because::Violated)));
+                    opinion.waits.push(validation.fails(Because::Violated));
                 }
                 Truth::Erred(text) => {
                     acted = true;
@@ -188,7 +186,7 @@ impl Policy {
                     opinion.annotations.push((annotation.key.clone(), text));
                 }
                 Text::Null => {}
-                Text::Open(on) => opinion.waits.push((on, self.unannotated(Because::Violated))),
+                Text::Open => opinion.waits.push(self.unannotated(Because::Violated)),
                 Text::Erred(text) => {
                     let why = format!("the audit annotation {}: {text}", annotation.key);
                     opinion.against.push(self.unannotated(Because::Erred(why)));
@@ -221,8 +219,8 @@ impl Policy {
 }
 
 impl Opinion {
-    fn waiting(on: LookupKind, finding: Finding) -> Self {
-        let waits = vec![(on, finding)];
+    fn waiting(finding: Finding) -> Self {
+        let waits = vec![finding];
         Self {
             waits,
             ..Self::default()
@@ -276,7 +274,7 @@ impl Validation {
                     false => Message::told(&text),
                 }
             }
-            Text::Said(_) | Text::Null | Text::Open(_) | Text::Erred(_) => plain(),
+            Text::Said(_) | Text::Null | Text::Open | Text::Erred(_) => plain(),
         }
     }
 }

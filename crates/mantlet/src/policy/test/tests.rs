@@ -1,3 +1,5 @@
+//! Cases that pass, fail and cannot be read.
+
 use super::*;
 
 /// A folder with these files in it, of its own for each test.

@@ -1,3 +1,5 @@
+//! What is found in policies, and where.
+
 use super::*;
 
 fn folder(name: &str, text: &str) -> PathBuf {
