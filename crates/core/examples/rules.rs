@@ -4,6 +4,7 @@
 //! agent or another namespace. Both laws take turns within one run, and medians count. Nothing is asserted: machines differ.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,11 @@ enum Others {
 fn main() -> Result<()> {
     let verified = Arc::new(verified()?);
     let action = Arc::new(action()?);
-    println!("the same 5 rules speak, the others are about..  {FEW} rules    {MANY} rules    ratio");
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "the same 5 rules speak, the others are about..  {FEW} rules    {MANY} rules    ratio"
+    )?;
     for (others, name) in [
         (Others::Resources, "another kind of resource"),
         (Others::Agents, "another agent"),
@@ -57,7 +62,12 @@ fn main() -> Result<()> {
         }
         let (a, b) = (median(a), median(b));
         let ratio = b.as_secs_f64() / a.as_secs_f64();
-        println!("{name:<46}{:>9.1} µs {:>11.1} µs {ratio:>8.2}", micros(a), micros(b));
+        writeln!(
+            out,
+            "{name:<46}{:>9.1} µs {:>11.1} µs {ratio:>8.2}",
+            micros(a),
+            micros(b)
+        )?;
     }
     Ok(())
 }
