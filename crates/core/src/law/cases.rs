@@ -1,7 +1,7 @@
 //! Case files (`cases/policy/*.yaml`): agents, policies, callers and requests as people write them, and what each must come to.
 //! A reviewer adds a case without Rust; `cases/policy/README.md` says how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,10 @@ use mantlet_api::policy as written;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Rule, Source, Step, Verdict, Written};
+use super::{
+    ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Lookup, LookupKind, Precondition, Rule, Source,
+    Step, Verdict, Written,
+};
 use crate::action::{self, Action, Head};
 use crate::identity::{Population, Verified};
 use crate::mask::{self, Hint};
@@ -65,8 +68,11 @@ struct Case {
     /// JSON or YAML; sent as JSON.
     body: Option<Value>,
     content_type: Option<String>,
-    /// The answer to the dry-run. A case with one must ask for it, a case without must not.
-    dry_run: Option<DryRun>,
+    /// The answer to the dry-run: that of `facts` whose name is `dryRun`.
+    dry_run: Option<Found>,
+    /// By the name of the look-up. A case with one must ask for it, a case without must not.
+    #[serde(default)]
+    facts: BTreeMap<String, Found>,
     verdict: Expected,
     /// The rule that decides: `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
     by: Option<String>,
@@ -82,6 +88,8 @@ struct Case {
     not_judged: Option<Vec<String>>,
     /// Text in the detail for the operator's log.
     detail: Option<String>,
+    /// What an allowed change is bound to: `UID@VERSION`, `absent`, `torn`; with `facts` and without this, nothing.
+    binds: Option<String>,
 }
 
 fn prod() -> String {
@@ -90,13 +98,15 @@ fn prod() -> String {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum DryRun {
+enum Found {
     Known(Value),
     Absent,
     Refused {
         code: u16,
         message: String,
     },
+    /// The caller has no right to the request.
+    Forbidden,
     Failed(String),
     /// The gateway comes back without an answer.
     Silent,
@@ -124,6 +134,7 @@ struct Outcome {
     warnings: Vec<String>,
     applied: Vec<String>,
     not_judged: Vec<String>,
+    binds: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -241,6 +252,9 @@ fn differences(case: &Case, law: &Law, file: &File) -> Vec<String> {
     );
     let rule = |rule: &Option<String>| rule.clone().unwrap_or_default();
     differ("rule", rule(&case.by), rule(&outcome.by));
+    if case.binds.is_some() || !case.facts.is_empty() {
+        differ("binds", rule(&case.binds), rule(&outcome.binds));
+    }
     for text in &case.says {
         differ(
             "message says",
@@ -312,6 +326,7 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
                 warnings: Vec::new(),
                 applied: Vec::new(),
                 not_judged: Vec::new(),
+                binds: None,
             };
         }
     };
@@ -320,38 +335,61 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
         uid: String::from("uid-of-kube-system"),
     };
     let action = Arc::new(understand(case));
+    let mut given: BTreeMap<&str, &Found> = case.facts.iter().map(|(name, found)| (name.as_str(), found)).collect();
+    given.extend(case.dry_run.as_ref().map(|found| ("dryRun", found)));
     let mut facts = Facts::default();
-    let mut asked = false;
+    let mut asked = BTreeSet::new();
     let judgment = loop {
         match law.evaluate(&cluster, &caller, &action, &facts, now) {
             Step::Done(judgment) => break judgment,
             Step::Need(lookups) => {
-                assert!(!asked, "{}: asks twice", case.name);
-                asked = true;
-                let dry_run = case
-                    .dry_run
-                    .as_ref()
-                    .unwrap_or_else(|| panic!("{}: asks for a dry-run", case.name));
-                facts.learn(
-                    lookups
-                        .iter()
-                        .flat_map(|lookup| {
-                            let uri = lookup.outgoing().path_and_query;
-                            assert_eq!(uri.matches("dryRun=All").count(), 1, "{}: {uri}", case.name);
-                            fact(dry_run, &action).map(|fact| lookup.learned(fact))
-                        })
-                        .collect(),
-                );
+                let answers = lookups.iter().flat_map(|lookup| {
+                    let kind = lookup.kind().as_str();
+                    assert!(asked.insert(kind), "{}: asks twice for {kind}", case.name);
+                    let found = given
+                        .get(kind)
+                        .unwrap_or_else(|| panic!("{}: asks for {kind}", case.name));
+                    check_queries(lookup, &case.name);
+                    fact(found, &action).map(|fact| lookup.learned(fact))
+                });
+                let answers = answers.collect();
+                facts.learn(&lookups, answers);
             }
         }
     };
-    assert_eq!(asked, case.dry_run.is_some(), "{}: asked for a dry-run", case.name);
+    let given: BTreeSet<_> = given.into_keys().collect();
+    assert_eq!(asked, given, "{}: asked for", case.name);
     outcome(*judgment, caller.session_key().to_owned())
 }
 
+/// A look-up changes nothing: it reads, or is a dry-run.
+fn check_queries(lookup: &Lookup, name: &str) {
+    let queries = lookup.queries();
+    assert!(!queries.is_empty(), "{name}: {:?} asks nothing", lookup.kind());
+    for query in queries {
+        let outgoing = query.outgoing();
+        let dry_runs = outgoing.path_and_query.matches("dryRun=All").count();
+        match lookup.kind() {
+            LookupKind::DryRun => assert_eq!(dry_runs, 1, "{name}: {outgoing:?}"),
+            LookupKind::OldObject
+            | LookupKind::Target
+            | LookupKind::NamespaceObject
+            | LookupKind::Dependents
+            | LookupKind::Members
+            | LookupKind::Rights => assert_eq!(outgoing.method, "GET", "{name}: {outgoing:?}"),
+        }
+    }
+}
+
 fn outcome(judgment: Judgment, session: String) -> Outcome {
+    let mut binds = None;
     let (verdict, by, message, detail) = match judgment.verdict {
         Verdict::Allow(permit) => {
+            binds = permit.terms().precondition().map(|precondition| match precondition {
+                Precondition::Exactly { uid, resource_version } => format!("{uid}@{resource_version}"),
+                Precondition::Absent => String::from("absent"),
+                Precondition::Torn => String::from("torn"),
+            });
             assert_eq!(permit.epoch(), Epoch::new(7));
             (Expected::Allow, None, String::new(), None)
         }
@@ -384,6 +422,7 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
         warnings,
         applied,
         not_judged,
+        binds,
     }
 }
 
@@ -432,13 +471,13 @@ fn understand(case: &Case) -> Action {
         .unwrap_or_else(|e| panic!("{}: {}", case.name, e.message))
 }
 
-fn fact(dry_run: &DryRun, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>> {
+fn fact(found: &Found, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>> {
     let secrets = action.resource().is_some_and(|r| r.resource == "secrets");
     let hint = if secrets { Hint::Secrets } else { Hint::Other };
-    match dry_run {
-        DryRun::Known(object) => Some(Fact::Known(Arc::new(mask::value(object.clone(), hint)))),
-        DryRun::Absent => Some(Fact::Absent),
-        DryRun::Refused { code, message } => {
+    match found {
+        Found::Known(object) => Some(Fact::Known(Arc::new(mask::value(object.clone(), hint)))),
+        Found::Absent => Some(Fact::Absent),
+        Found::Refused { code, message } => {
             let status =
                 json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message });
             Some(Fact::Refused {
@@ -446,8 +485,14 @@ fn fact(dry_run: &DryRun, action: &Action) -> Option<Fact<Arc<mask::Masked<Value
                 status: Arc::new(mask::value(status, Hint::Other)),
             })
         }
-        DryRun::Failed(why) => Some(Fact::Failed(why.clone())),
-        DryRun::Silent => None,
+        Found::Forbidden => Some(Fact::Forbidden {
+            status: Arc::new(mask::value(
+                json!({ "code": 403, "message": "User cannot do this" }),
+                Hint::Other,
+            )),
+        }),
+        Found::Failed(why) => Some(Fact::Failed(why.clone())),
+        Found::Silent => None,
     }
 }
 
@@ -484,6 +529,11 @@ fn a_mode_holds_for_each_population() {
 #[test]
 fn what_a_patch_would_store_is_judged() {
     check("dry-run.yaml");
+}
+
+#[test]
+fn a_fact_is_asked_for_only_by_a_rule_that_needs_it() {
+    check("facts.yaml");
 }
 
 #[test]

@@ -5,9 +5,11 @@ use mantlet_api::policy::{Strength, ValidationAction};
 use crate::action::{ResourceRef, Verb};
 use crate::identity::{Caller, Population};
 
-use super::cel::{Documents, Expression, Object, Scene, Text, Truth, Variables};
+use super::cel::{Documents, Expression, Scene, Text, Truth, Variables};
 use super::glob::{Glob, none_or_fits};
+use super::look_ups::LookupKind;
 use super::matching::{Named, ResourceRule};
+use super::sight::View;
 use super::verdict::Because;
 
 #[derive(Debug)]
@@ -65,8 +67,8 @@ pub(super) struct Annotation {
 pub(super) struct Opinion {
     /// What is violated, or could not be evaluated: the one that acts, and those that only add points.
     pub(super) against: Vec<Finding>,
-    /// What cannot be judged before a fact is known: how it acts if that can never be had.
-    pub(super) waits: Vec<Finding>,
+    /// What cannot be judged before a fact is known, and which: how it acts if that can never be had.
+    pub(super) waits: Vec<(LookupKind, Finding)>,
     pub(super) annotations: Vec<(String, String)>,
 }
 
@@ -115,12 +117,12 @@ impl Policy {
     }
 
     /// Conditions first, then the validations, then what the event is to say.
-    pub(super) fn opinion(&self, documents: &Documents<'_>, object: Object<'_>) -> Opinion {
-        let variables = self.variables.values(documents, object);
-        let scene = documents.scene(object, variables.as_ref());
+    pub(super) fn opinion(&self, documents: &Documents<'_>, view: &View<'_>) -> Opinion {
+        let variables = self.variables.values(documents, view);
+        let scene = documents.scene(view, &variables);
         match self.condition(&scene) {
             Truth::False => Opinion::default(),
-            Truth::Open => Opinion::waiting(self.whole(Because::Violated)),
+            Truth::Open(on) => Opinion::waiting(on, self.whole(Because::Violated)),
             Truth::Erred(text) => Opinion::speaking(self.whole(Because::Erred(text))),
             Truth::True => {
                 let mut opinion = self.opinion_of_validations(&scene);
@@ -134,10 +136,10 @@ impl Policy {
     /// (apiserver `pkg/admission/plugin/webhook/matchconditions/matcher.go`).
     fn condition(&self, scene: &Scene<'_>) -> Truth {
         let mut truths: Vec<_> = self.conditions.iter().map(|c| c.truth(scene)).collect();
-        for wanted in [Truth::False, Truth::Open] {
-            if truths.contains(&wanted) {
-                return wanted;
-            }
+        let at = |fits: fn(&Truth) -> bool| truths.iter().position(fits);
+        let deciding = at(|truth| *truth == Truth::False).or_else(|| at(|truth| matches!(truth, Truth::Open(_))));
+        if let Some(at) = deciding {
+            return truths.swap_remove(at);
         }
         let erred = truths.iter().position(|truth| matches!(truth, Truth::Erred(_)));
         erred.map_or(Truth::True, |at| truths.swap_remove(at))
@@ -162,9 +164,9 @@ impl Policy {
                     acted |= action != ValidationAction::None;
                     opinion.against.push(validation.violated(action, scene));
                 }
-                Truth::Open => {
+                Truth::Open(on) => {
                     acted = true;
-                    opinion.waits.push(validation.fails(Because::Violated));
+                    opinion.waits.push((on, validation.fails(Because::Violated)));
                 }
                 Truth::Erred(text) => {
                     acted = true;
@@ -186,7 +188,7 @@ impl Policy {
                     opinion.annotations.push((annotation.key.clone(), text));
                 }
                 Text::Null => {}
-                Text::Open => opinion.waits.push(self.unannotated(Because::Violated)),
+                Text::Open(on) => opinion.waits.push((on, self.unannotated(Because::Violated))),
                 Text::Erred(text) => {
                     let why = format!("the audit annotation {}: {text}", annotation.key);
                     opinion.against.push(self.unannotated(Because::Erred(why)));
@@ -219,8 +221,8 @@ impl Policy {
 }
 
 impl Opinion {
-    fn waiting(finding: Finding) -> Self {
-        let waits = vec![finding];
+    fn waiting(on: LookupKind, finding: Finding) -> Self {
+        let waits = vec![(on, finding)];
         Self {
             waits,
             ..Self::default()
@@ -274,7 +276,7 @@ impl Validation {
                     false => Message::told(&text),
                 }
             }
-            Text::Said(_) | Text::Null | Text::Open | Text::Erred(_) => plain(),
+            Text::Said(_) | Text::Null | Text::Open(_) | Text::Erred(_) => plain(),
         }
     }
 }

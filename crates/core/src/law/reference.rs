@@ -400,13 +400,10 @@ impl Chance {
         }
         if !variables.is_empty() && self.often(25) {
             let at = self.below(variables.len());
-            let all = variables.to_vec();
-            // One that is unknown makes all of them so.
-            return rule(format!("variables.v{at}"), move |s| {
-                match all.iter().any(|v| v.comes_to(s) == Unknown) {
-                    true => s.unknown(),
-                    false => all[at].comes_to(s),
-                }
+            let variable = variables[at].clone();
+            return rule(format!("variables.v{at}"), move |s| match variable.comes_to(s) {
+                Unknown => s.unknown(),
+                known @ (True | False | Erred) => known,
             });
         }
         match self.below(13) {
@@ -824,8 +821,14 @@ fn evaluate(law: &Law, scene: &Scene, known: Facts) -> (Judgment, usize) {
             Step::Need(lookups) => {
                 let answer = |lookup: &super::Lookup| match lookup.kind() {
                     LookupKind::DryRun => lookup.learned(rehearsal(scene)),
+                    kind @ (LookupKind::OldObject
+                    | LookupKind::Target
+                    | LookupKind::NamespaceObject
+                    | LookupKind::Dependents
+                    | LookupKind::Members
+                    | LookupKind::Rights) => panic!("no rule names {kind:?}"),
                 };
-                facts.learn(lookups.iter().map(answer).collect());
+                facts.learn(&lookups, lookups.iter().map(answer).collect());
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::identity::{Caller, Population, Verified};
 use crate::mask::{self, Hint, Masked};
 use crate::time::Timestamp;
 
-use super::facts::{Fact, Facts, LookupKind};
+use super::facts::{Fact, Facts};
+use super::look_ups::LookupKind;
 use super::risk::Risk;
 use super::verdict::{Applied, Denial, DenialReason, Judgment, Rule, Step, Verdict};
 use super::{ClusterRef, Law};
@@ -50,7 +51,15 @@ pub enum GivenFact {
 }
 
 /// The names of everything that can be given.
-pub const FACTS: [&str; 1] = ["object"];
+pub const FACTS: [&str; 7] = [
+    "object",
+    "oldObject",
+    "target",
+    "namespaceObject",
+    "dependents",
+    "members",
+    "serviceAccount",
+];
 
 /// What a rehearsal came to.
 #[derive(Debug)]
@@ -95,7 +104,7 @@ impl Given {
     }
 
     fn learn(&self, kind: LookupKind, action: &Action) -> Option<Fact<Arc<Masked<Value>>>> {
-        let fact = self.0.get(name_of(kind))?;
+        let fact = self.0.get(kind.root())?;
         let secret = action
             .resource()
             .is_some_and(|r| r.group.is_empty() && r.resource == "secrets");
@@ -112,13 +121,6 @@ impl Given {
             }
             GivenFact::Failed(why) => Fact::Failed(why.clone()),
         })
-    }
-}
-
-/// As expressions name what it brings.
-fn name_of(kind: LookupKind) -> &'static str {
-    match kind {
-        LookupKind::DryRun => "object",
     }
 }
 
@@ -143,14 +145,15 @@ impl Law {
                 Step::Done(judgment) => return Rehearsed::of(*judgment, caller.session_key(), asked, missing),
                 Step::Need(lookups) => {
                     let learned = lookups.iter().map(|lookup| {
-                        let name = name_of(lookup.kind());
+                        let name = lookup.kind().root();
                         asked.insert(name);
                         lookup.learned(given.learn(lookup.kind(), action).unwrap_or_else(|| {
                             missing.insert(name);
                             Fact::Failed(format!("`{name}` was not given"))
                         }))
                     });
-                    facts.learn(learned.collect());
+                    let learned = learned.collect();
+                    facts.learn(&lookups, learned);
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::action::{Action, Effect};
 use crate::identity::{ActAs, Caller};
 use crate::mask::Masked;
 
-use super::facts::Lookups;
+use super::look_ups::Lookups;
 use super::risk::Risk;
 
 /// One step of a judgment: facts are missing, or it is done.
@@ -106,11 +106,15 @@ pub struct Terms {
     pub(super) acts_as: Option<ServiceAccountRef>,
 }
 
-/// One state of one object.
+/// The state of one object that was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Precondition {
-    pub uid: String,
-    pub resource_version: String,
+pub enum Precondition {
+    /// It is this one, in this version; an empty version is any.
+    Exactly { uid: String, resource_version: String },
+    /// There is none of the name.
+    Absent,
+    /// It changed between two look-ups: nothing may be sent before it was judged anew.
+    Torn,
 }
 
 /// What carrying the action out uses up, all of it in one transaction or nothing.
@@ -237,11 +241,11 @@ pub enum Because {
 }
 
 impl Permit {
-    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, epoch: Epoch) -> Self {
+    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, terms: Terms, epoch: Epoch) -> Self {
         Self {
             caller: Arc::clone(caller),
             action: Arc::clone(action),
-            terms: Terms::default(),
+            terms,
             charges: Charges::default(),
             epoch,
         }
@@ -286,6 +290,10 @@ impl Permit {
 impl Terms {
     pub(crate) fn none() -> Self {
         Self::default()
+    }
+
+    pub fn precondition(&self) -> Option<&Precondition> {
+        self.precondition.as_ref()
     }
 }
 

@@ -29,6 +29,7 @@ use mantlet_core::wire::outgoing::Outgoing;
 use mantlet_kubeconfig::Credential;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use crate::relay::admit::Pass;
 use crate::tasks::Tasks;
@@ -57,6 +58,23 @@ pub struct Cluster {
     // INVARIANT: no request with a token of an account leaves by `own`. The API server would take it for the gateway's.
     nameless: Lanes,
     tokens: Tokens,
+    observer: Option<Observer>,
+}
+
+/// The credential by which is read what a judgment needs and the caller may not read itself.
+#[derive(Debug)]
+struct Observer {
+    credential: Credential,
+    lanes: Lanes,
+    /// Set once its address has proved to be that of the same cluster.
+    at_home: OnceCell<()>,
+}
+
+/// Whose eyes a look-up reads with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Eyes<'a> {
+    Caller { session: Option<&'a str> },
+    Observer,
 }
 
 #[derive(Debug)]
@@ -138,7 +156,26 @@ impl Cluster {
             own,
             nameless,
             tokens: Tokens::default(),
+            observer: None,
         }
+    }
+
+    /// The same cluster, with eyes of the gateway's own.
+    #[must_use]
+    pub fn with_observer(self, credential: Credential, tasks: &Tasks) -> Self {
+        let observer = Observer {
+            lanes: Lanes::new(Dialer::new(&credential), tasks),
+            credential,
+            at_home: OnceCell::new(),
+        };
+        Self {
+            observer: Some(observer),
+            ..self
+        }
+    }
+
+    pub(crate) fn has_observer(&self) -> bool {
+        self.observer.is_some()
     }
 
     pub fn name(&self) -> &str {
@@ -205,19 +242,30 @@ impl Cluster {
         }
     }
 
-    /// The second door: a look-up as the caller. `Ok` holds the status code and the document, which nobody has masked yet.
+    /// The second door: one request of a look-up. `Ok` holds the status code and the document, which nobody has masked yet.
     pub(crate) async fn look_up(
         &self,
         lookup: &Lookup,
+        outgoing: Outgoing,
         audit_id: &str,
-        session: Option<&str>,
+        eyes: Eyes<'_>,
     ) -> Result<(StatusCode, Value), Unreached> {
-        let request = self.request(lookup.outgoing(), audit_id)?;
-        let arrived = match lookup.caller().acts_as() {
-            ActAs::Impersonation(who) => self.impersonating(request, &who, session, Traffic::Request).await?,
-            ActAs::Token(account) => self.bearing(request, &account, Traffic::Request).await?,
-        };
-        document(arrived).await
+        match (eyes, &self.observer) {
+            (Eyes::Caller { session }, _) => {
+                let request = self.request(outgoing, audit_id)?;
+                let arrived = match lookup.caller().acts_as() {
+                    ActAs::Impersonation(who) => self.impersonating(request, &who, session, Traffic::Request).await?,
+                    ActAs::Token(account) => self.bearing(request, &account, Traffic::Request).await?,
+                };
+                document(arrived).await
+            }
+            (Eyes::Observer, Some(observer)) => {
+                let home = self.identity().map_or("", |known| known.uid.as_str());
+                observer.at_home.get_or_try_init(|| observer.is_at(home)).await?;
+                observer.reads(outgoing, audit_id).await
+            }
+            (Eyes::Observer, None) => Err(Unreached::Unsent("the cluster has no observer".into())),
+        }
     }
 
     /// The third door.
@@ -329,39 +377,79 @@ impl Cluster {
 
     /// Without any credential.
     fn request(&self, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
-        let unsent = |e: http::Error| Unreached::Unsent(e.to_string());
-        let mut request = Request::builder()
-            .method(outgoing.method)
-            .uri(format!(
-                "https://{}{}{}",
-                self.credential
-                    .server()
-                    .authority()
-                    .map_or("", http::uri::Authority::as_str),
-                self.credential.path_prefix(),
-                outgoing.path_and_query
-            ))
-            .body(Full::new(outgoing.body))
-            .map_err(unsent)?;
-        for (name, value) in &outgoing.headers {
-            request
-                .headers_mut()
-                .insert(HeaderName::from_static(name), header(value)?);
-        }
-        request.headers_mut().insert("audit-id", header(audit_id)?);
-        Ok(request)
+        request_to(&self.credential, outgoing, audit_id)
     }
 
     /// Adds the gateway's own token, if that is what its credential is.
     async fn show(&self, request: &mut Request<Full<Bytes>>) -> Result<(), Unreached> {
-        let secret = self.credential.authorization().await;
-        if let Some(secret) = secret.map_err(|e| Unreached::Unsent(e.to_string()))? {
-            let mut value = header(secret.expose_secret())?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(http::header::AUTHORIZATION, value);
-        }
-        Ok(())
+        show(&self.credential, request).await
     }
+}
+
+impl Observer {
+    /// As itself: it impersonates nobody.
+    async fn reads(&self, outgoing: Outgoing, audit_id: &str) -> Result<(StatusCode, Value), Unreached> {
+        let mut request = request_to(&self.credential, outgoing, audit_id)?;
+        show(&self.credential, &mut request).await?;
+        let arrived = self.lanes.send(request, Traffic::Request).await?;
+        if arrived.response.status() == StatusCode::UNAUTHORIZED {
+            self.credential.was_refused().await;
+        }
+        document(arrived).await
+    }
+
+    // INVARIANT: nothing is judged by what another cluster says.
+    async fn is_at(&self, home: &str) -> Result<(), Unreached> {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
+        let (_, namespace) = self
+            .reads(OwnCall::ClusterId.outgoing(), AuditId::own(random).as_str())
+            .await?;
+        let uid = namespace
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        match !uid.is_empty() && uid == home {
+            true => Ok(()),
+            false => Err(Unreached::Unidentified(
+                "the observer does not read the uid of this cluster's kube-system".into(),
+            )),
+        }
+    }
+}
+
+/// A request to the server of this credential, without the credential in it.
+fn request_to(credential: &Credential, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
+    let unsent = |e: http::Error| Unreached::Unsent(e.to_string());
+    let mut request = Request::builder()
+        .method(outgoing.method)
+        .uri(format!(
+            "https://{}{}{}",
+            credential.server().authority().map_or("", http::uri::Authority::as_str),
+            credential.path_prefix(),
+            outgoing.path_and_query
+        ))
+        .body(Full::new(outgoing.body))
+        .map_err(unsent)?;
+    for (name, value) in &outgoing.headers {
+        request
+            .headers_mut()
+            .insert(HeaderName::from_static(name), header(value)?);
+    }
+    request.headers_mut().insert("audit-id", header(audit_id)?);
+    Ok(request)
+}
+
+/// Adds the credential's token, if it has one.
+async fn show(credential: &Credential, request: &mut Request<Full<Bytes>>) -> Result<(), Unreached> {
+    let secret = credential.authorization().await;
+    if let Some(secret) = secret.map_err(|e| Unreached::Unsent(e.to_string()))? {
+        let mut value = header(secret.expose_secret())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(http::header::AUTHORIZATION, value);
+    }
+    Ok(())
 }
 
 /// Whether the cluster knew the token.

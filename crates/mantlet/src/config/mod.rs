@@ -78,6 +78,8 @@ pub struct Cluster {
     pub default: bool,
     /// What the uid of its kube-system namespace must be, if the file says so.
     pub uid: Option<String>,
+    /// A read-only identity for judgments; without one they know what the caller may read.
+    pub observer: Option<Source>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

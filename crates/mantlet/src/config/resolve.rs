@@ -194,18 +194,7 @@ impl Resolver<'_> {
 
     fn cluster(&mut self, path: &str, written: &config::Cluster) -> Option<Cluster> {
         let source = match (&written.kubeconfig, written.in_cluster) {
-            (Some(file), false) => {
-                let file = self.absolute(file);
-                self.files.push(file.clone());
-                if let Err(e) = std::fs::File::open(&file) {
-                    let why = format!("cannot read `{}`: {e}", file.display());
-                    return self.refused(&format!("{path}.kubeconfig"), why);
-                }
-                Source::File {
-                    path: file,
-                    context: None,
-                }
-            }
+            (Some(file), false) => self.kubeconfig(&format!("{path}.kubeconfig"), file)?,
             (None, true) => Source::InCluster,
             (Some(_), true) => return self.refused(path, "has both `kubeconfig` and `inCluster`".into()),
             (None, false) => return self.refused(path, "has neither `kubeconfig` nor `inCluster: true`".into()),
@@ -217,11 +206,29 @@ impl Resolver<'_> {
         {
             return self.refused(&format!("{path}.uid"), "is not the uid of a namespace".into());
         }
+        let observer = match &written.observer {
+            Some(observer) => Some(self.kubeconfig(&format!("{path}.observer.kubeconfig"), &observer.kubeconfig)?),
+            None => None,
+        };
         Some(Cluster {
             name: written.name.clone(),
             source,
             default: written.default,
             uid: written.uid.clone(),
+            observer,
+        })
+    }
+
+    fn kubeconfig(&mut self, path: &str, written: &str) -> Option<Source> {
+        let file = self.absolute(written);
+        self.files.push(file.clone());
+        if let Err(e) = std::fs::File::open(&file) {
+            let why = format!("cannot read `{}`: {e}", file.display());
+            return self.refused(path, why);
+        }
+        Some(Source::File {
+            path: file,
+            context: None,
         })
     }
 

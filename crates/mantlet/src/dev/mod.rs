@@ -88,6 +88,7 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         agents: issuers.agents.url(),
         cluster: ground.name,
         cluster_kubeconfig: &ground.kubeconfig,
+        observer_kubeconfig: ground.observer.as_deref(),
         cluster_uid: Some(&ground.uid),
     };
     let agent = files::sandbox_agent(ground.name, scene.people)?;
@@ -140,6 +141,7 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
 struct Ground {
     name: &'static str,
     kubeconfig: PathBuf,
+    observer: Option<PathBuf>,
     uid: String,
     players: Vec<Player>,
     notes: Vec<String>,
@@ -156,6 +158,7 @@ impl Ground {
         Ok(Self {
             name: "sandbox",
             kubeconfig: seeded.gateway_kubeconfig,
+            observer: Some(seeded.observer_kubeconfig),
             uid: seeded.cluster_uid,
             players: cast::sandbox(endpoint.node),
             notes: (!endpoint.node)
@@ -172,6 +175,7 @@ impl Ground {
         Ok(Self {
             name: "dev",
             kubeconfig: source.first_file().context("there is no kubeconfig\nhint: name one with --kubeconfig, or use --sandbox")?,
+            observer: None,
             uid: own.uid,
             players: cast::alone("default"),
             notes: vec![
