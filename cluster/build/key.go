@@ -26,12 +26,10 @@ const (
 	Schema Binary = "schema"
 	Pause  Binary = "pause"
 	IdP    Binary = "idp"
-	// ClientGo is what stories send as a Go program would.
-	ClientGo Binary = "clientgo"
 )
 
 // All is every binary that is cached; bed itself is not, its builder is whoever runs it.
-var All = []Binary{Pause, Kube, Oracle, Schema, IdP, ClientGo}
+var All = []Binary{Pause, Kube, Oracle, Schema, IdP}
 
 // module is the folder of the go.mod that a binary is built by. One with requirements of its own must not give the others new keys.
 func (b Binary) module() string {

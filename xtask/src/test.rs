@@ -37,8 +37,7 @@ pub(crate) fn run(places: &Places) -> Result<(), Fault> {
     });
     suite.step("licenses and sources", |_| deny::check(places, installing));
     suite.step("build of the cluster", |_| building.wait());
-    suite.step("build of an S3 server", |_| cluster::MINIO.build(places));
-    suite.step("build of helm", |_| cluster::HELM.build(places));
+    suite.step("build of an S3 server", |_| cluster::minio_in_background(places).wait());
     suite.step("tests of the cluster", |_| cluster::go_tests(places));
     suite.step("protobuf table", |_| cluster::schema(places, &["--check".to_owned()]));
     suite.step("vectors", |_| cluster::vectors(places, &["--check".to_owned()]));
@@ -63,22 +62,16 @@ pub(crate) fn with_cluster(
 ) -> Result<(), Fault> {
     // Stories start it as a process of its own. Both packages, so that the tests find the same features built.
     process::run(&mut places.cargo(["build", "-p", "mantlet", "-p", "mantlet-stories"]))?;
-    cluster::MINIO.build(places)?;
-    cluster::HELM.build(places)?;
-    let mut environment = vec![
-        ("MANTLET_ORACLE", cluster::oracle(places)?),
-        ("MANTLET_IDP", cluster::idp(places)?),
-        ("MANTLET_CLIENTGO", cluster::clientgo(places)?),
-        ("MANTLET_MINIO", cluster::MINIO.path(places).display().to_string()),
-        ("MANTLET_HELM", cluster::HELM.path(places).display().to_string()),
-    ];
+    let oracle = ("MANTLET_ORACLE", cluster::oracle(places)?);
+    let idp = ("MANTLET_IDP", cluster::idp(places)?);
+    cluster::minio_in_background(places).wait()?;
+    let minio = ("MANTLET_MINIO", cluster::minio(places).display().to_string());
     if std::env::var_os("MANTLET_TEST_KUBECONFIG").is_some() {
         println!("MANTLET_TEST_KUBECONFIG is set: no cluster is started");
-        return run(environment);
+        return run(vec![oracle, idp, minio]);
     }
     let bed = Bed::up(places)?;
-    environment.push(("MANTLET_BED", bed.endpoint.clone()));
-    let result = run(environment);
+    let result = run(vec![oracle, idp, minio, ("MANTLET_BED", bed.endpoint.clone())]);
     bed.down().and(result)
 }
 

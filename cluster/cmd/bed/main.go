@@ -56,7 +56,7 @@ func buildAll(args []string) error {
 	if err != nil {
 		return err
 	}
-	only := flags.String("only", "", "binaries to build, by comma: kube, oracle, schema, pause, idp, clientgo (default: all)")
+	only := flags.String("only", "", "binaries to build, by comma: kube, oracle, schema, pause, idp (default: all)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -80,10 +80,10 @@ func binaries(only string) ([]build.Binary, error) {
 	var wanted []build.Binary
 	for name := range strings.SplitSeq(only, ",") {
 		switch binary := build.Binary(name); binary {
-		case build.Kube, build.Oracle, build.Schema, build.Pause, build.IdP, build.ClientGo:
+		case build.Kube, build.Oracle, build.Schema, build.Pause, build.IdP:
 			wanted = append(wanted, binary)
 		default:
-			return nil, fmt.Errorf("`%s` is none of kube, oracle, schema, pause, idp, clientgo", name)
+			return nil, fmt.Errorf("`%s` is none of kube, oracle, schema, pause, idp", name)
 		}
 	}
 	return wanted, nil

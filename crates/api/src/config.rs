@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{ApiVersion, RiskThresholds, RoleGrant};
+use crate::policy::{ApiVersion, RoleGrant};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -22,9 +22,6 @@ pub struct Configuration {
     pub authorization: Authorization,
     /// Path of a file, or of a folder of files, that hold Agent and Policy objects.
     pub policies: String,
-    /// For every agent that names none of its own, and for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub risk: Option<RiskThresholds>,
     #[serde(default)]
     pub recording: Recording,
     pub storage: Storage,
@@ -81,16 +78,6 @@ pub struct Cluster {
     /// Of its kube-system namespace; pinned at first use if it is not written here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Reads what a judgment needs and the caller may not read itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observer: Option<Observer>,
-}
-
-/// A read-only identity of the gateway. What it reads reaches judgments, never callers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Observer {
-    pub kubeconfig: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

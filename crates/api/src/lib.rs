@@ -5,4 +5,3 @@ pub mod authentication;
 pub mod config;
 pub mod gate;
 pub mod policy;
-pub mod policytest;

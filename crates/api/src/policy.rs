@@ -54,25 +54,19 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<Owner>,
     /// The upstream identity that its requests carry.
-    pub service_account: UpstreamAccount,
+    pub service_account: ServiceAccountRef,
     #[serde(default)]
     pub session: SessionSpec,
     pub scope: Scope,
     #[serde(default)]
     pub limits: Limits,
-    /// What an approved operation, and only that, is relayed as.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub elevations: Vec<Elevation>,
-    /// In place of those of the configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub risk: Option<RiskThresholds>,
     /// RFC 3339; from then on nobody is this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
 /// How much of one cluster's time an agent may take, all its identities and sessions together. What is not written is not limited here.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
     /// On average; as many may come at once.
@@ -84,54 +78,6 @@ pub struct Limits {
     /// Watches and followed logs at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watches: Option<u32>,
-    /// Distinct objects destroyed, however: by name, in one call, or taken along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletes: Option<DeleteBudget>,
-    /// Distinct namespaces changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespaces: Option<Budget>,
-    /// Distinct Secrets read, masked as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_reads: Option<Budget>,
-    /// Requests that the law denied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub denials: Option<Budget>,
-}
-
-/// So many distinct objects in any stretch of time of this length, across all sessions of the agent on one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeleteBudget {
-    pub objects: u32,
-    /// As Go writes durations: `10m`.
-    pub per: String,
-}
-
-/// So many in any stretch of time of this length, across all sessions of the agent on one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Budget {
-    pub count: u32,
-    /// As Go writes durations: `10m`.
-    pub per: String,
-}
-
-/// An operation that this policy held and a human approved goes upstream as this account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Elevation {
-    pub policy: String,
-    pub service_account: ServiceAccountRef,
-}
-
-/// From which risk (0 to 100) on a human is asked, and from which on nobody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RiskThresholds {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require_approval_at: Option<u8>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deny_at: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,26 +104,6 @@ pub struct Owner {
 pub struct ServiceAccountRef {
     pub namespace: String,
     pub name: String,
-}
-
-/// The account of an agent, and how the gateway acts as it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UpstreamAccount {
-    pub namespace: String,
-    pub name: String,
-    #[serde(default)]
-    pub via: Via,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Via {
-    /// Impersonation headers beside the gateway's own credential.
-    #[default]
-    Impersonation,
-    /// A short-lived token of the account, which the gateway asks for and keeps to itself.
-    Token,
 }
 
 /// What one session is. Durations as Go writes them (`30m`, `1h30m`); defaults: `idle: 30m`, `max: 8h`.
@@ -279,21 +205,8 @@ pub struct PolicySpec {
     /// Expressions under a name, usable as `variables.NAME` in those below and in validations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<Variable>,
-    /// True is fine; one that is false, or errors, acts. None only beside `auditAnnotations`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// True is fine; one that is false, or errors, acts.
     pub validations: Vec<Validation>,
-    /// What goes into the audit event of each request that the policy speaks about.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub audit_annotations: Vec<AuditAnnotation>,
-}
-
-/// As in ValidatingAdmissionPolicy: the key is put behind the policy's name, and a value of null leaves it out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AuditAnnotation {
-    pub key: String,
-    /// CEL: a string or null.
-    pub value_expression: String,
 }
 
 /// One word for everybody, or one for each population.
@@ -385,25 +298,12 @@ pub struct Variable {
 pub struct Validation {
     pub expression: String,
     pub action: ValidationAction,
-    /// Points that it adds to the risk of the operation, with the message as their reason.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub risk: u8,
     /// Why, for whoever is refused.
     pub message: String,
-    /// CEL: a string that takes the place of `message`, unless it fails or is empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_expression: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(points: &u8) -> bool {
-    *points == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ValidationAction {
-    /// Only adds to the risk.
-    None,
     Warn,
     RequireApproval,
     Deny,

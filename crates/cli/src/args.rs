@@ -26,8 +26,6 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// See the agents, and stop one
     Agent(AgentArgs),
-    /// Check and try agents and policies before they are used
-    Policy(PolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -66,58 +64,6 @@ pub struct ValidateArgs {
 pub enum Report {
     Text,
     Json,
-}
-
-#[derive(Debug, Args)]
-pub struct PolicyArgs {
-    #[command(subcommand)]
-    pub command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Say everything that is wrong with agents and policies, and which rules can hardly be meant
-    ///
-    /// Reads files only. Exits 1 if something is wrong; what can hardly be meant is a warning: a rule that is never reached, never
-    /// acts, speaks about nothing that there is, or decides nothing.
-    Validate(PolicyValidateArgs),
-    /// Try the cases that files of kind PolicyTest hold
-    ///
-    /// Reads files only: nothing is asked of a cluster. Exits 0 if every case ends as it says, 1 if not.
-    Test(PolicyTestArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct PolicyValidateArgs {
-    /// Files, or folders of files, of Agent and Policy objects
-    #[arg(value_name = "PATH", default_value = "policies")]
-    pub paths: Vec<PathBuf>,
-    /// Exit 1 for warnings, too
-    #[arg(long)]
-    pub strict: bool,
-    /// How to print it
-    #[arg(long, short, value_enum, default_value_t = Report::Text)]
-    pub output: Report,
-}
-
-#[derive(Debug, Args)]
-pub struct PolicyTestArgs {
-    /// Files, or folders in which every PolicyTest counts
-    #[arg(value_name = "PATH", default_value = "policies")]
-    pub paths: Vec<PathBuf>,
-    /// How to print what came of it
-    #[arg(long, short, value_enum, default_value_t = TestOutput::Table)]
-    pub output: TestOutput,
-    /// Write it to this file as JUnit XML, too
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TestOutput {
-    Table,
-    Json,
-    Junit,
 }
 
 #[derive(Debug, Args)]

@@ -7,16 +7,14 @@
 mod args;
 mod agent;
 pub mod client;
-pub mod kubectl;
 mod exit;
 mod sessions;
 mod table;
 
 pub use agent::agent;
 pub use args::{
-    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, PolicyArgs,
-    PolicyCommand, PolicyTestArgs, PolicyValidateArgs, RecordArgs, Report, ServeArgs, SessionsArgs, SessionsCommand,
-    TestOutput, TokenArgs, TokenOutput, ValidateArgs, VerifyArgs, VerifyOutput,
+    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, RecordArgs,
+    Report, ServeArgs, SessionsArgs, SessionsCommand, TokenArgs, TokenOutput, ValidateArgs, VerifyArgs, VerifyOutput,
 };
 pub use exit::{Exit, Fault, finish};
 pub use sessions::sessions;

@@ -177,19 +177,6 @@ pub struct Caller {
     pub agent: Option<String>,
     /// As whom the cluster sees the request.
     pub impersonated: Impersonated,
-    /// And how it comes to.
-    #[serde(default, skip_serializing_if = "Upstream::is_impersonation")]
-    pub upstream: Upstream,
-}
-
-/// By which way the gateway acts as somebody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Upstream {
-    #[default]
-    Impersonation,
-    /// With a token of the account itself: the cluster's own log knows the account alone, and the Audit-ID is what joins the two.
-    Token,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -236,30 +223,13 @@ pub struct Verdict {
     pub message: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// None where the law had no say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub risk: Option<Risk>,
-    /// `auditAnnotations` of policies, by `POLICY/KEY`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// How risky the request was, from 0 to 100, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Risk {
-    pub score: u8,
-    /// With the points of rules that do not count yet.
-    pub shadow: u8,
-    /// `30 it changes a node`, `+20 policy:NAME: its message`, `(+10) policy:NAME: its message` of what counts for the shadow only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
     pub rule: String,
-    /// `Deny`, `RequireApproval`, `Warn`, `None`.
+    /// `Deny`, `RequireApproval`, `Warn`.
     pub action: String,
     /// `enforce`, `warn`, `audit`.
     pub strength: String,
@@ -419,16 +389,6 @@ pub struct Truncated {
 const URI_LIMIT: usize = 16 * 1024;
 const TEXT_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 64;
-const ANNOTATION_LIMIT: usize = 10 * 1024;
-const ANNOTATIONS_LIMIT: usize = 64 * 1024;
-
-impl Upstream {
-    /// What every record before there was another way means.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_impersonation(&self) -> bool {
-        *self == Upstream::Impersonation
-    }
-}
 
 impl AuditId {
     /// A UUID v4 (RFC 9562 5.4) of 16 random bytes.
@@ -671,10 +631,6 @@ impl From<&identity::Caller> for Caller {
                 uid: impersonation.uid,
                 extra: impersonation.extra,
             },
-            upstream: match caller.acts_as() {
-                identity::ActAs::Impersonation(_) => Upstream::Impersonation,
-                identity::ActAs::Token(_) => Upstream::Token,
-            },
         }
         .cut()
     }
@@ -691,7 +647,6 @@ impl From<&identity::Verified> for Caller {
             population: verified.population(),
             agent: None,
             impersonated: Impersonated::default(),
-            upstream: Upstream::Impersonation,
         }
         .cut()
     }
@@ -722,8 +677,6 @@ impl From<&law::Judgment> for Verdict {
         Self {
             applied,
             warnings,
-            risk: Risk::of(&judgment.risk),
-            annotations: judgment.annotations.clone(),
             ..said
         }
         .cut()
@@ -750,7 +703,6 @@ impl From<&law::Denial> for Verdict {
 impl From<&law::Applied> for Applied {
     fn from(applied: &law::Applied) -> Self {
         let action = match applied.action {
-            law::ValidationAction::None => "None",
             law::ValidationAction::Warn => "Warn",
             law::ValidationAction::RequireApproval => "RequireApproval",
             law::ValidationAction::Deny => "Deny",
@@ -765,8 +717,7 @@ impl From<&law::Applied> for Applied {
             law::Because::Erred(why) => format!("erred: {}", *mask::text(why)),
             law::Because::Blind(why) => format!("blind: {}", *mask::text(why)),
         };
-        let message = applied.withheld.as_ref().unwrap_or(&applied.message);
-        let message = cut(&mask::text(message), TEXT_LIMIT);
+        let message = cut(&mask::text(&applied.message), TEXT_LIMIT);
         Self {
             rule: applied.rule.to_string(),
             action: action.to_owned(),
@@ -804,7 +755,6 @@ impl Caller {
                 uid: cut(&self.impersonated.uid, TEXT_LIMIT),
                 extra: cut_extra(self.impersonated.extra),
             },
-            upstream: self.upstream,
             population: self.population,
         }
     }
@@ -832,8 +782,6 @@ impl Verdict {
             reason: reason.to_owned(),
             message,
             warnings: Vec::new(),
-            risk: None,
-            annotations: BTreeMap::new(),
         }
     }
 
@@ -844,28 +792,7 @@ impl Verdict {
             message: cut(&self.message, TEXT_LIMIT),
             warnings: cut_all(self.warnings),
             decision: self.decision,
-            risk: self.risk,
-            annotations: cut_annotations(self.annotations),
         }
-    }
-}
-
-impl Risk {
-    fn of(risk: &law::Risk) -> Option<Self> {
-        let reason = |(at, said): (usize, &law::RiskReason)| {
-            let text = mask::text(&said.reason);
-            match (at, said.shadow) {
-                (0, false) => format!("{} {}", said.points, *text),
-                (_, false) => format!("+{} {}", said.points, *text),
-                (_, true) => format!("(+{}) {}", said.points, *text),
-            }
-        };
-        let reasons = cut_all(risk.reasons.iter().enumerate().map(reason).collect());
-        (!reasons.is_empty()).then_some(Self {
-            score: risk.score,
-            shadow: risk.shadow,
-            reasons,
-        })
     }
 }
 
@@ -887,21 +814,6 @@ fn cut_all(texts: Vec<String>) -> Vec<String> {
         .collect();
     if over > 0 {
         kept.push(format!("… {over} more"));
-    }
-    kept
-}
-
-/// Each as long as the API server lets its own be, all together within one bound.
-fn cut_annotations(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut room = ANNOTATIONS_LIMIT;
-    let mut kept = BTreeMap::new();
-    for (key, value) in annotations {
-        let value = cut(&value, ANNOTATION_LIMIT.min(room.max(TEXT_LIMIT)));
-        match room.checked_sub(key.len() + value.len()) {
-            Some(left) => room = left,
-            None => break,
-        }
-        kept.insert(key, value);
     }
     kept
 }

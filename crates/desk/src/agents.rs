@@ -165,7 +165,6 @@ impl Desk {
                     requests_per_second: number(limits.requests_per_second),
                     in_flight: number(limits.in_flight),
                     watches: number(limits.watches),
-                    ..Limits::default()
                 },
                 expires_at: agent.expires_at().map(|at| at.to_seconds_text()),
             },

@@ -231,9 +231,6 @@ impl Desk {
 
     /// With its bodies, or without, as the visitor may see it.
     async fn deep<T: Kept>(&self, mut found: Option<T>, sight: &Sight) -> Option<T> {
-        if let Some(object) = &mut found {
-            sight.lessen(object);
-        }
         if let Some(event) = found.as_mut().and_then(Kept::event) {
             match sight.depth {
                 Depth::Bodies => self.store.bodies.fill(event).await,
@@ -249,9 +246,11 @@ impl Desk {
             Err(fault @ StoreFault::Continue) => return Answer::status(410, "Expired", &fault.to_string()),
             Err(fault) => return Answer::faulty(&fault),
         };
-        let shown = |object: &T| sight.shows(object) && query.wants(object);
-        let mut items: Vec<T> = page.items.into_iter().filter(shown).collect();
-        items.iter_mut().for_each(|object| sight.lessen(object));
+        let items: Vec<T> = page
+            .items
+            .into_iter()
+            .filter(|object| sight.shows(object) && query.wants(object))
+            .collect();
         let metadata = ListMetadata {
             resource_version: page.resource_version.to_string(),
             r#continue: page.r#continue.unwrap_or_default(),
@@ -430,28 +429,6 @@ impl Kept for SessionEvent {
             .iter_mut()
             .for_each(|change| without_bodies(&mut change.object.event));
         Ok(changes)
-    }
-}
-
-/// Annotations of the gateway's own that hold what a judgment rests on: who knows how a number comes about steers below a threshold.
-const INPUTS: [&str; 3] = [
-    "mantlet.dev/risk",
-    "mantlet.dev/risk-reasons",
-    "mantlet.dev/shadow-risk",
-];
-
-impl Sight {
-    /// Of their own requests people see the verdict, the rule and its message; not its inputs, nor what policies write down for auditors.
-    pub(crate) fn lessen<T: Kept>(&self, object: &mut T) {
-        match &self.visible {
-            Visible::Everything => {}
-            Visible::Own(_) => {
-                if let Some(event) = object.event() {
-                    let shown = |key: &str| key.starts_with("mantlet.dev/") && !INPUTS.contains(&key);
-                    event.annotations.retain(|key, _| shown(key));
-                }
-            }
-        }
     }
 }
 

@@ -131,8 +131,7 @@ impl<T: Kept> Watch<T> {
     }
 
     /// False once the client has left.
-    async fn send(&mut self, kind: &str, mut object: T) -> bool {
-        self.sight.lessen(&mut object);
+    async fn send(&mut self, kind: &str, object: T) -> bool {
         let object: Value = match self.shape {
             Shape::Table => {
                 let version = object.metadata()["resourceVersion"].clone();

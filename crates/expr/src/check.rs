@@ -9,8 +9,7 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators as op,
 };
 
-use crate::functions::{AUTHORIZER, FUNCTIONS, Function};
-use crate::pattern::pattern;
+use crate::functions::{FUNCTIONS, Function, LATER, pattern};
 use crate::program::{Environment, Fault, VARIABLES, Wants};
 use crate::types::Ty;
 
@@ -165,9 +164,6 @@ impl<'c> Check<'c> {
         if TYPES.contains(&name) {
             return Ty::Type;
         }
-        if name.starts_with("authorizer") {
-            return self.fault(id, format!("`{name}` is not offered here: {NO_AUTHORIZER}"));
-        }
         self.fault(
             id,
             format!(
@@ -270,7 +266,7 @@ impl<'c> Check<'c> {
             }
             (op::NEGATE, Some(a), None) => match self.expr(a) {
                 ty @ (Ty::Int | Ty::Double) => ty,
-                Ty::Any | Ty::Sum | Ty::Amount => Ty::Amount,
+                Ty::Any | Ty::Sum | Ty::Quantity => Ty::Quantity,
                 ty => self.fault(id, format!("`-` wants a number, this is {ty}")),
             },
             (op::IN, Some(a), Some(b)) => {
@@ -321,12 +317,7 @@ impl<'c> Check<'c> {
 
     fn order(&mut self, id: u64, name: &str, a: &'c IdedExpr, b: &'c IdedExpr) -> Ty {
         let (a, b) = (self.expr(a), self.expr(b));
-        let ordered = |ty: Ty| match ty {
-            Ty::List | Ty::Map | Ty::Null | Ty::Type | Ty::Optional => false,
-            Ty::Quantity | Ty::Ip | Ty::Cidr | Ty::Url | Ty::Semver | Ty::Format => false,
-            Ty::Any | Ty::Sum | Ty::Amount | Ty::Bool | Ty::Bytes | Ty::Text => true,
-            Ty::Int | Ty::Uint | Ty::Double | Ty::Timestamp | Ty::Duration => true,
-        };
+        let ordered = |ty: Ty| !matches!(ty, Ty::List | Ty::Map | Ty::Null | Ty::Type | Ty::Optional);
         if !ordered(a) || !ordered(b) || !a.may_equal(b) {
             self.fault(id, format!("`{}` cannot compare {a} with {b}", symbol(name)));
         }
@@ -366,7 +357,7 @@ impl<'c> Check<'c> {
             _ => Ty::Any,
         };
         let given: Vec<Ty> = call.args.iter().map(|e| self.expr(e)).collect();
-        let name = rows.first().map_or("", |row| row.name);
+        let name = &call.func_name;
         let rows: Vec<_> = rows
             .into_iter()
             .filter(|f| on.may_be(f.on.unwrap_or(Ty::Any)))
@@ -374,30 +365,27 @@ impl<'c> Check<'c> {
         if rows.is_empty() {
             return self.fault(id, format!("{on} has no function `{name}`"));
         }
-        let counted: Vec<_> = rows
-            .into_iter()
-            .filter(|f| (f.args.len() - f.optional..=f.args.len()).contains(&given.len()))
-            .collect();
-        let Some(first) = counted.first() else {
+        let Some(row) = rows
+            .iter()
+            .find(|f| (f.args.len() - f.optional..=f.args.len()).contains(&given.len()))
+        else {
             return self.fault(id, format!("`{name}` does not take {} arguments", given.len()));
         };
-        let misfit = |f: &Function| given.iter().zip(f.args).position(|(ty, wanted)| !ty.may_be(*wanted));
-        let fitting: Vec<_> = counted.iter().filter(|f| misfit(f).is_none()).collect();
-        if let (Some(at), true) = (misfit(first), fitting.is_empty()) {
-            let (wanted, ty) = (first.args[at], given[at]);
-            return self.fault(call.args[at].id, format!("`{name}` wants {wanted} here, this is {ty}"));
+        for (n, (ty, wanted)) in given.iter().zip(row.args).enumerate() {
+            if !ty.may_be(*wanted) {
+                self.fault(call.args[n].id, format!("`{name}` wants {wanted} here, this is {ty}"));
+            }
         }
         self.literal_pattern(call);
-        fitting.iter().map(|f| f.result).reduce(Ty::joined).unwrap_or(Ty::Any)
+        rows.iter().map(|f| f.result).reduce(Ty::joined).unwrap_or(Ty::Any)
     }
 
     fn literal_pattern(&mut self, call: &CallExpr) {
-        let at = usize::from(call.target.is_none());
-        let Some((written, source)) = call.args.get(at).and_then(|e| Some((e, literal_text(e)?))) else {
+        let Some((last, source)) = call.args.last().and_then(|e| Some((e, literal_text(e)?))) else {
             return;
         };
-        if let (true, Err(why)) = (PATTERNED.contains(&call.func_name.as_str()), pattern(source)) {
-            self.fault(written.id, format!("not a pattern: {why}"));
+        if let ("matches", Err(why)) = (call.func_name.as_str(), pattern(source)) {
+            self.fault(last.id, format!("not a pattern: {why}"));
         }
     }
 
@@ -406,8 +394,11 @@ impl<'c> Check<'c> {
         if MACROS.contains(&name.as_str()) {
             return self.fault(id, format!("`{name}` does not take these arguments"));
         }
-        if AUTHORIZER.contains(&name.as_str()) {
-            return self.fault(id, format!("unknown function `{name}`: {NO_AUTHORIZER}"));
+        if LATER.contains(&name.as_str()) {
+            return self.fault(
+                id,
+                format!("unknown function `{name}`: Kubernetes' own CEL libraries are not supported yet"),
+            );
         }
         let space = call.target.as_ref().and_then(|t| match &t.expr {
             Expr::Ident(space) if !self.env.knows(space) && !self.scope.iter().any(|(n, _)| n == space) => Some(space),
@@ -416,10 +407,6 @@ impl<'c> Check<'c> {
         self.fault(
             id,
             match space {
-                Some(space) if space == "cel" && name == "bind" => {
-                    "unknown function `cel.bind`: Kubernetes has none either, name the value under `variables`"
-                        .to_owned()
-                }
                 Some(space) => format!("unknown function `{space}.{name}`"),
                 None => format!("unknown function `{name}`"),
             },
@@ -461,20 +448,8 @@ const TYPES: &[&str] = &[
     "type",
     "optional_type",
 ];
-const QUALIFIED_TYPES: &[&str] = &[
-    "google.protobuf.Timestamp",
-    "google.protobuf.Duration",
-    "kubernetes.NamedFormat",
-    "kubernetes.Quantity",
-    "kubernetes.Semver",
-    "kubernetes.URL",
-    "net.CIDR",
-    "net.IP",
-];
-/// The functions whose second argument, the receiver counted, is a pattern.
-pub(crate) const PATTERNED: &[&str] = &["matches", "find", "findAll"];
-const NO_AUTHORIZER: &str = "what RBAC allows is said by the cluster, once a request that policies let pass goes there";
-pub(crate) const MACROS: &[&str] = &[
+const QUALIFIED_TYPES: &[&str] = &["google.protobuf.Timestamp", "google.protobuf.Duration"];
+const MACROS: &[&str] = &[
     "has",
     "all",
     "exists",
@@ -484,10 +459,6 @@ pub(crate) const MACROS: &[&str] = &[
     "filter",
     "optMap",
     "optFlatMap",
-    "sortBy",
-    "transformList",
-    "transformMap",
-    "transformMapEntry",
 ];
 
 fn spells(e: &IdedExpr, name: &str) -> bool {
@@ -499,7 +470,7 @@ fn spells(e: &IdedExpr, name: &str) -> bool {
 }
 
 fn result_of(name: &str, a: Ty, b: Ty) -> Option<Ty> {
-    use Ty::{Amount, Bytes, Duration, List, Sum, Text, Timestamp};
+    use Ty::{Bytes, Duration, List, Quantity, Sum, Text, Timestamp};
     let unknown = |ty: Ty| !ty.is_known();
     if name == op::MODULO && (a == Ty::Double || b == Ty::Double) {
         return None;
@@ -511,13 +482,13 @@ fn result_of(name: &str, a: Ty, b: Ty) -> Option<Ty> {
         (Timestamp, Timestamp) if name == op::SUBSTRACT => Some(Duration),
         (Duration, Duration) if matches!(name, op::ADD | op::SUBSTRACT) => Some(Duration),
         (Text, Text) | (Bytes, Bytes) | (List, List) if name == op::ADD => Some(a),
-        _ if unknown(a) && unknown(b) => Some(if name == op::ADD { Sum } else { Amount }),
+        _ if unknown(a) && unknown(b) => Some(if name == op::ADD { Sum } else { Quantity }),
         _ if unknown(a) || unknown(b) => {
             let (free, known) = if unknown(a) { (a, b) } else { (b, a) };
             match known {
                 Ty::Int | Ty::Uint | Ty::Double if free.may_be(known) => Some(known),
-                Text | Bytes | List if name == op::ADD && free != Amount => Some(known),
-                Timestamp | Duration if matches!(name, op::ADD | op::SUBSTRACT) => Some(Amount),
+                Text | Bytes | List if name == op::ADD && free != Quantity => Some(known),
+                Timestamp | Duration if matches!(name, op::ADD | op::SUBSTRACT) => Some(Quantity),
                 _ => None,
             }
         }

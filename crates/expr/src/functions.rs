@@ -2,20 +2,18 @@
 //!
 //! Replaced are the functions whose result or work is a product of their arguments (`replace`, `join`, `indexOf`
 //! are quadratic or worse in the library) and `matches`, which compiles its pattern at each call there.
-//! The libraries of Kubernetes stand in `library`; this table names what they offer.
+//! Left out: `lists.range`, which makes as many elements as an argument says.
 
 use std::sync::{Arc, LazyLock};
 
-use cel::common::functions;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelString, DYN_TYPE, Kind, LIST_TYPE, Type};
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{DeclarationError, Env, ExecutionError, extensions};
+use regex::{Regex, RegexBuilder};
 
 use crate::json::{clone_weight, full_weight, share};
 use crate::meter::Meter;
-use crate::pattern::{Pattern, pattern};
 use crate::types::Ty::{self, *};
-use crate::{library, macros};
 
 /// A function as the checker and the guard see it.
 #[derive(Debug)]
@@ -112,87 +110,6 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     member(List, "distinct", &[], List, Cost::Pairs),
     member(List, "reverse", &[], List, Cost::List),
     member(List, "sort", &[], List, Cost::Sort),
-    member(List, "indexOf", &[Any], Int, Cost::Own),
-    member(List, "lastIndexOf", &[Any], Int, Cost::Own),
-    member(List, "sum", &[], Any, Cost::Own),
-    member(List, "min", &[], Any, Cost::Own),
-    member(List, "max", &[], Any, Cost::Own),
-    member(List, "isSorted", &[], Bool, Cost::Own),
-    global("lists.range", &[Int], List, Cost::Own),
-    global("sets.contains", &[List, List], Bool, Cost::Own),
-    global("sets.equivalent", &[List, List], Bool, Cost::Own),
-    global("sets.intersects", &[List, List], Bool, Cost::Own),
-    // What macros end in; no source can name them.
-    member(List, "@sortByAssociatedKeys", &[List], List, Cost::Sort),
-    global("@mapped", &[List], Map, Cost::Own),
-    global("@merged", &[List], Map, Cost::Own),
-    member(Text, "find", &[Text], Text, Cost::Own),
-    longer(member(Text, "findAll", &[Text, Int], List, Cost::Own), 1),
-    global("strings.quote", &[Text], Text, Cost::Own),
-    global("quantity", &[Text], Quantity, Cost::Own),
-    global("isQuantity", &[Text], Bool, Cost::Own),
-    global("sign", &[Quantity], Int, Cost::Own),
-    // Documented as a member, declared as a function: both are taken.
-    member(Quantity, "sign", &[], Int, Cost::Own),
-    member(Quantity, "isInteger", &[], Bool, Cost::Own),
-    member(Quantity, "asInteger", &[], Int, Cost::Own),
-    member(Quantity, "asApproximateFloat", &[], Double, Cost::Own),
-    member(Quantity, "add", &[Quantity], Quantity, Cost::Own),
-    member(Quantity, "add", &[Int], Quantity, Cost::Own),
-    member(Quantity, "sub", &[Quantity], Quantity, Cost::Own),
-    member(Quantity, "sub", &[Int], Quantity, Cost::Own),
-    member(Quantity, "compareTo", &[Quantity], Int, Cost::Own),
-    member(Quantity, "isGreaterThan", &[Quantity], Bool, Cost::Own),
-    member(Quantity, "isLessThan", &[Quantity], Bool, Cost::Own),
-    longer(global("semver", &[Text, Bool], Semver, Cost::Own), 1),
-    longer(global("isSemver", &[Text, Bool], Bool, Cost::Own), 1),
-    member(Semver, "major", &[], Int, Cost::Own),
-    member(Semver, "minor", &[], Int, Cost::Own),
-    member(Semver, "patch", &[], Int, Cost::Own),
-    member(Semver, "compareTo", &[Semver], Int, Cost::Own),
-    member(Semver, "isGreaterThan", &[Semver], Bool, Cost::Own),
-    member(Semver, "isLessThan", &[Semver], Bool, Cost::Own),
-    global("ip", &[Text], Ip, Cost::Own),
-    global("isIP", &[Text], Bool, Cost::Own),
-    global("ip.isCanonical", &[Text], Bool, Cost::Own),
-    member(Ip, "family", &[], Int, Cost::Own),
-    member(Ip, "isUnspecified", &[], Bool, Cost::Own),
-    member(Ip, "isLoopback", &[], Bool, Cost::Own),
-    member(Ip, "isLinkLocalMulticast", &[], Bool, Cost::Own),
-    member(Ip, "isLinkLocalUnicast", &[], Bool, Cost::Own),
-    member(Ip, "isGlobalUnicast", &[], Bool, Cost::Own),
-    global("cidr", &[Text], Cidr, Cost::Own),
-    global("isCIDR", &[Text], Bool, Cost::Own),
-    member(Cidr, "containsIP", &[Ip], Bool, Cost::Own),
-    member(Cidr, "containsIP", &[Text], Bool, Cost::Own),
-    member(Cidr, "containsCIDR", &[Cidr], Bool, Cost::Own),
-    member(Cidr, "containsCIDR", &[Text], Bool, Cost::Own),
-    member(Cidr, "ip", &[], Ip, Cost::Own),
-    member(Cidr, "masked", &[], Cidr, Cost::Own),
-    member(Cidr, "prefixLength", &[], Int, Cost::Own),
-    global("url", &[Text], Url, Cost::Own),
-    global("isURL", &[Text], Bool, Cost::Own),
-    member(Url, "getScheme", &[], Text, Cost::Own),
-    member(Url, "getHost", &[], Text, Cost::Own),
-    member(Url, "getHostname", &[], Text, Cost::Own),
-    member(Url, "getPort", &[], Text, Cost::Own),
-    member(Url, "getEscapedPath", &[], Text, Cost::Own),
-    member(Url, "getQuery", &[], Map, Cost::Own),
-    global("format.named", &[Text], Optional, Cost::Own),
-    member(Format, "validate", &[Text], Optional, Cost::Own),
-    global("format.dns1123Label", &[], Format, Cost::Own),
-    global("format.dns1123Subdomain", &[], Format, Cost::Own),
-    global("format.dns1035Label", &[], Format, Cost::Own),
-    global("format.qualifiedName", &[], Format, Cost::Own),
-    global("format.dns1123LabelPrefix", &[], Format, Cost::Own),
-    global("format.dns1123SubdomainPrefix", &[], Format, Cost::Own),
-    global("format.dns1035LabelPrefix", &[], Format, Cost::Own),
-    global("format.labelValue", &[], Format, Cost::Own),
-    global("format.uri", &[], Format, Cost::Own),
-    global("format.uuid", &[], Format, Cost::Own),
-    global("format.byte", &[], Format, Cost::Own),
-    global("format.date", &[], Format, Cost::Own),
-    global("format.datetime", &[], Format, Cost::Own),
     member(Optional, "hasValue", &[], Bool, Cost::Free),
     member(Optional, "value", &[], Any, Cost::Free),
     member(Optional, "or", &[Optional], Optional, Cost::Free),
@@ -210,31 +127,77 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     longer(member(Any, "getMilliseconds", &[Text], Int, Cost::Free), 1),
 ];
 
-/// What Kubernetes offers where it may ask its own authorizer, so that a fault can say that it is not a typo.
-pub(crate) static AUTHORIZER: &[&str] = &[
+/// Kubernetes' own CEL libraries, so that a fault can say that it is not a typo.
+pub(crate) static LATER: &[&str] = &[
+    "quantity",
+    "isQuantity",
+    "ip",
+    "isIP",
+    "cidr",
+    "isCIDR",
+    "url",
+    "isURL",
+    "semver",
+    "isSemver",
+    "find",
+    "findAll",
+    "sum",
+    "min",
+    "max",
+    "isSorted",
+    "sortBy",
+    "transformList",
+    "transformMap",
+    "transformMapEntry",
     "allowed",
     "check",
-    "fieldSelector",
     "group",
-    "labelSelector",
-    "path",
-    "reason",
-    "requestResource",
-    "resource",
     "serviceAccount",
-    "subresource",
+    "containsIP",
+    "containsCIDR",
+    "isGreaterThan",
+    "isLessThan",
+    "compareTo",
+    "asInteger",
+    "asApproximateFloat",
+    "getScheme",
+    "getHost",
+    "getHostname",
+    "getPort",
+    "getEscapedPath",
+    "getQuery",
 ];
 
 /// Bytes a pattern that is not a literal may have: it is compiled at each call.
 pub(crate) const MAX_PATTERN: usize = 256;
-/// What compiling a pattern is charged.
+/// Bytes a compiled pattern may take.
+const PATTERN_SIZE: usize = 1 << 20;
+/// What compiling a pattern is charged, and what each byte searched is.
 const COMPILING: u64 = 256 << 10;
-/// What a new piece of text or a new element takes beyond what is in it.
-pub(crate) const PIECE: u64 = 64;
+const SEARCHING: u64 = 8;
+/// What the pieces of a `split` take beyond their text.
+const PIECE: u64 = 64;
+
+pub(crate) fn pattern(source: &str) -> Result<Regex, String> {
+    RegexBuilder::new(source)
+        .size_limit(PATTERN_SIZE)
+        .dfa_size_limit(PATTERN_SIZE)
+        .build()
+        .map_err(|fault| match fault {
+            regex::Error::CompiledTooBig(_) => "the pattern is too large once compiled".into(),
+            fault => fault
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or("not a pattern")
+                .trim_start_matches("error: ")
+                .into(),
+        })
+}
 
 /// A pattern compiled when its expression was, bound as a variable.
 #[derive(Debug, Clone)]
-pub(crate) struct Compiled(pub(crate) Arc<Pattern>);
+pub(crate) struct Compiled(pub(crate) Arc<Regex>);
 
 static COMPILED: Type = Type::new_unspecified_type("pattern");
 
@@ -267,51 +230,42 @@ fn library() -> Result<Env, DeclarationError> {
     let mut env = Env::stdlib();
     env.add_extension(extensions::strings)?;
     env.add_extension(extensions::lists)?;
-    for (name, args, op) in OWN.iter().chain(library::own()) {
-        // The first argument is the meter.
-        let args: Vec<_> = (0..=*args).map(|_| DYN_TYPE).collect();
-        env.add_overload(&format!("@{name}"), &format!("{name}/{}", args.len()), args, *op)?;
-    }
-    for named in library::types() {
-        env.add_type(named.to_owned())?;
-    }
-    macros::add(&mut env)?;
+    let mut own = |name: &str, args: usize, op| {
+        env.add_overload(
+            name,
+            &format!("{name}/{args}"),
+            (0..=args).map(|_| DYN_TYPE).collect(),
+            op,
+        )
+    };
+    own("@spread", 1, spread)?;
+    own("@share", 1, keep)?;
+    own("@text", 1, text)?;
+    own("@shown", 1, shown)?;
+    own("@scan", 1, scan)?;
+    own("@sort", 1, sort)?;
+    own("@pairs", 1, pairs)?;
+    own("@haystack", 1, haystack)?;
+    own("@index", 1, index)?;
+    own("@matches", 2, matches)?;
+    own("@indexOf", 2, index_of)?;
+    own("@indexOf", 3, index_of)?;
+    own("@lastIndexOf", 2, last_index_of)?;
+    own("@lastIndexOf", 3, last_index_of)?;
+    own("@replace", 3, replace)?;
+    own("@replace", 4, replace)?;
+    own("@split", 2, split)?;
+    own("@split", 3, split)?;
+    own("@join", 1, join)?;
+    own("@join", 2, join)?;
     Ok(env)
 }
 
-/// A function of ours: its name, its arguments with the receiver, and what it does. The guard calls it by its name with `@` before it, and
-/// gives it the meter first.
-pub(crate) type Own = (&'static str, usize, functions::Function);
-pub(crate) type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
-pub(crate) type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
-
-static OWN: &[Own] = &[
-    ("spread", 1, spread),
-    ("entries", 1, library::entries),
-    ("share", 1, keep),
-    ("text", 1, text),
-    ("shown", 1, shown),
-    ("scan", 1, scan),
-    ("sort", 1, sort),
-    ("pairs", 1, pairs),
-    ("haystack", 1, haystack),
-    ("index", 1, index),
-    ("matches", 2, matches),
-    ("indexOf", 2, index_of),
-    ("indexOf", 3, index_of),
-    ("lastIndexOf", 2, last_index_of),
-    ("lastIndexOf", 3, last_index_of),
-    ("replace", 3, replace),
-    ("replace", 4, replace),
-    ("split", 2, split),
-    ("split", 3, split),
-    ("join", 1, join),
-    ("join", 2, join),
-    ("strings.quote", 1, quote),
-];
+type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 /// Takes the meter off the front; what is left are the arguments as written, receiver first.
-pub(crate) fn charged<'b, 'v>(mut args: Args<'b, 'v>) -> Result<(Meter, Args<'b, 'v>), ExecutionError> {
+fn charged<'b, 'v>(mut args: Args<'b, 'v>) -> Result<(Meter, Args<'b, 'v>), ExecutionError> {
     if args.is_empty() {
         return Err(refused("no meter"));
     }
@@ -360,11 +314,10 @@ fn text<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 /// cel-go (`common/types/double.go`) writes a double with `%g`. A user's name may be made of one, so it must come out the same.
 fn shown<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let value = pass(args, text_weight)?;
-    let text = match value.downcast_ref::<CelDouble>() {
-        Some(double) => Some(in_go(*double.inner())),
-        None => library::shown(value.as_ref()),
-    };
-    Ok(text.map_or(value, |text| CowVal::owned(CelString::from(text))))
+    match value.downcast_ref::<CelDouble>() {
+        Some(double) => Ok(CowVal::owned(CelString::from(in_go(*double.inner())))),
+        None => Ok(value),
+    }
 }
 
 /// Go `strconv`, format 'g' with the fewest digits: an exponent, of two digits at least, below -4 and from 6 on.
@@ -432,39 +385,23 @@ fn index<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 fn matches<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let (meter, args) = charged(args)?;
     let subject = string("matches", &args, 0)?;
-    let pattern = searched("matches", &meter, &args, subject)?;
-    Ok(CowVal::owned(CelBool::from(pattern.regex.is_match(subject))))
-}
-
-/// The pattern that is the second argument, and that `subject` may be searched with once: it was paid for.
-pub(crate) fn searched(
-    function: &str,
-    meter: &Meter,
-    args: &Args<'_, '_>,
-    subject: &str,
-) -> Result<Arc<Pattern>, ExecutionError> {
-    let found = match args.get(1).and_then(|v| v.downcast_ref::<Compiled>()) {
-        Some(compiled) => Arc::clone(&compiled.0),
-        None => {
-            let source = string(function, args, 1)?;
-            if source.len() > MAX_PATTERN {
-                return Err(refused(&format!(
-                    "a computed pattern of `{function}` may have {MAX_PATTERN} bytes"
-                )));
-            }
-            meter.weight(COMPILING)?;
-            Arc::new(pattern(source).map_err(|_| refused(&format!("`{function}` was given what is not a pattern")))?)
-        }
-    };
-    meter.weight((subject.len() as u64).saturating_mul(found.per_byte).saturating_add(8))?;
-    Ok(found)
+    meter.weight((subject.len() as u64).saturating_mul(SEARCHING).saturating_add(8))?;
+    if let Some(compiled) = args.get(1).and_then(|v| v.downcast_ref::<Compiled>()) {
+        return Ok(CowVal::owned(CelBool::from(compiled.0.is_match(subject))));
+    }
+    let source = string("matches", &args, 1)?;
+    if source.len() > MAX_PATTERN {
+        return Err(refused(&format!(
+            "a computed pattern of `matches` may have {MAX_PATTERN} bytes"
+        )));
+    }
+    meter.weight(COMPILING)?;
+    let compiled = pattern(source).map_err(|_| refused("`matches` was given what is not a pattern"))?;
+    Ok(CowVal::owned(CelBool::from(compiled.is_match(subject))))
 }
 
 fn index_of<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let (meter, args) = charged(args)?;
-    if is_list(&args) {
-        return library::position("indexOf", &meter, &args, false);
-    }
     let (subject, needle) = (string("indexOf", &args, 0)?, string("indexOf", &args, 1)?);
     meter.weight(lengths(&[subject, needle]))?;
     let from = match args.len() {
@@ -487,9 +424,6 @@ fn index_of<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 
 fn last_index_of<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let (meter, args) = charged(args)?;
-    if is_list(&args) {
-        return library::position("lastIndexOf", &meter, &args, true);
-    }
     let (subject, needle) = (string("lastIndexOf", &args, 0)?, string("lastIndexOf", &args, 1)?);
     meter.weight(lengths(&[subject, needle]))?;
     // A match may start at `from` at the latest, so it ends within as many characters more as the needle has.
@@ -578,35 +512,6 @@ fn join<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     Ok(CowVal::owned(CelString::from(joined)))
 }
 
-fn is_list(args: &Args<'_, '_>) -> bool {
-    args.len() == 2 && args.first().is_some_and(|v| v.get_type() == &LIST_TYPE)
-}
-
-/// cel-go `ext/strings.go`, quote.
-fn quote<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
-    let (meter, args) = charged(args)?;
-    let text = string("strings.quote", &args, 0)?;
-    meter.weight(lengths(&[text, text]))?;
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '\x07' => quoted.push_str("\\a"),
-            '\x08' => quoted.push_str("\\b"),
-            '\x0c' => quoted.push_str("\\f"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\x0b' => quoted.push_str("\\v"),
-            '\\' => quoted.push_str("\\\\"),
-            '"' => quoted.push_str("\\\""),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    Ok(CowVal::owned(CelString::from(quoted)))
-}
-
 fn string<'x>(function: &str, args: &'x Args<'_, '_>, at: usize) -> Result<&'x str, ExecutionError> {
     let text = args.get(at).and_then(|v| v.downcast_ref::<CelString<'_>>());
     text.map(CelString::inner).ok_or_else(|| cannot(function, args))
@@ -640,12 +545,12 @@ fn out_of_range(function: &str) -> ExecutionError {
     refused(&format!("`{function}` was given an offset outside the string"))
 }
 
-pub(crate) fn cannot(function: &str, args: &Args<'_, '_>) -> ExecutionError {
+fn cannot(function: &str, args: &Args<'_, '_>) -> ExecutionError {
     let types: Vec<_> = args.iter().map(|v| v.get_type().name()).collect();
     refused(&format!("`{function}` cannot take ({})", types.join(", ")))
 }
 
 /// A fault of ours; its text holds no value, so it may be shown.
-pub(crate) fn refused(why: &str) -> ExecutionError {
+fn refused(why: &str) -> ExecutionError {
     ExecutionError::InternalError(why.into())
 }

@@ -9,9 +9,8 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, operators as op,
 };
 
-use crate::check::{PATTERNED, function_of, literal_text};
-use crate::functions::{Compiled, Cost};
-use crate::pattern::pattern;
+use crate::check::{function_of, literal_text};
+use crate::functions::{Compiled, Cost, pattern};
 
 pub(crate) const METER: &str = "@meter";
 
@@ -23,11 +22,7 @@ pub(crate) struct Guarded {
 }
 
 pub(crate) fn guard(expression: IdedExpr) -> Guarded {
-    let mut guard = Guard {
-        patterns: Vec::new(),
-        scope: Vec::new(),
-        pairs: 0,
-    };
+    let mut guard = Guard { patterns: Vec::new() };
     let expression = guard.expr(expression);
     Guarded {
         expression,
@@ -37,9 +32,6 @@ pub(crate) fn guard(expression: IdedExpr) -> Guarded {
 
 struct Guard {
     patterns: Vec<(String, Compiled)>,
-    /// The variables of the comprehensions around, innermost last; those of two have an element of a pair in their place.
-    scope: Vec<(String, Option<(String, i64)>)>,
-    pairs: usize,
 }
 
 impl Guard {
@@ -61,26 +53,9 @@ impl Guard {
                 *select.operand = self.expr(std::mem::take(&mut *select.operand));
                 Expr::Select(select)
             }
-            Expr::Ident(name) => self.name(e.id, name),
-            leaf @ (Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified) => leaf,
+            leaf @ (Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified) => leaf,
         };
         e
-    }
-
-    /// A variable of two is an element of the pair that the interpreter goes over.
-    fn name(&self, id: u64, name: String) -> Expr {
-        let Some((_, Some((pair, at)))) = self.scope.iter().rev().find(|(known, _)| *known == name) else {
-            return Expr::Ident(name);
-        };
-        let at = IdedExpr {
-            id,
-            expr: Expr::Literal(LiteralValue::Int((*at).into())),
-        };
-        Expr::Call(CallExpr {
-            func_name: op::INDEX.to_owned(),
-            target: None,
-            args: vec![ident(id, pair), at],
-        })
     }
 
     // INVARIANT: whatever becomes an element or a value of a container is shared, so cloning elements is cheap.
@@ -93,31 +68,18 @@ impl Guard {
         ListExpr { elements, ..list }
     }
 
-    fn comprehension(&mut self, mut c: ComprehensionExpr) -> ComprehensionExpr {
-        let range = self.expr(c.iter_range);
-        c.accu_init = self.expr(c.accu_init);
-        let outside = self.scope.len();
-        self.scope.push((c.accu_var.clone(), None));
-        c.iter_range = match c.iter_var2.take() {
-            None => {
-                self.scope.push((c.iter_var.clone(), None));
+    fn comprehension(&mut self, c: ComprehensionExpr) -> ComprehensionExpr {
+        ComprehensionExpr {
+            iter_range: {
+                let range = self.expr(c.iter_range);
                 paid("@spread", range)
-            }
-            Some(second) => {
-                self.pairs += 1;
-                let pair = format!("@pair{}", self.pairs);
-                let first = std::mem::replace(&mut c.iter_var, pair.clone());
-                self.scope.push((first, Some((pair.clone(), 0))));
-                self.scope.push((second, Some((pair, 1))));
-                paid("@entries", range)
-            }
-        };
-        c.loop_cond = self.expr(c.loop_cond);
-        c.loop_step = self.expr(c.loop_step);
-        self.scope.truncate(outside + 1);
-        c.result = self.expr(c.result);
-        self.scope.truncate(outside);
-        c
+            },
+            accu_init: self.expr(c.accu_init),
+            loop_cond: self.expr(c.loop_cond),
+            loop_step: self.expr(c.loop_step),
+            result: self.expr(c.result),
+            ..c
+        }
     }
 
     fn call(&mut self, id: u64, mut call: CallExpr) -> Expr {
@@ -196,7 +158,7 @@ impl Guard {
             return Expr::Call(call);
         };
         match function.cost {
-            Cost::Own => self.own(id, namespaced, call),
+            Cost::Own => self.own(id, call),
             Cost::Free => self.arguments(call, namespaced, None),
             Cost::Text => self.arguments(call, namespaced, Some("@text")),
             Cost::List => self.arguments(call, namespaced, Some("@scan")),
@@ -222,32 +184,28 @@ impl Guard {
         self.args(call, wrapper)
     }
 
-    /// `x.replace(a, b)` becomes `@replace(@meter, x, a, b)`, and `ip.isCanonical(x)` `@ip.isCanonical(@meter, x)`.
-    fn own(&mut self, id: u64, namespaced: bool, mut call: CallExpr) -> Expr {
-        let mut name = format!("@{}", call.func_name);
-        if let (true, Some(Expr::Ident(space))) = (namespaced, call.target.as_ref().map(|t| &t.expr)) {
-            name = format!("@{space}.{}", call.func_name);
-            call.target = None;
-        }
+    /// `x.replace(a, b)` becomes `@replace(@meter, x, a, b)`.
+    fn own(&mut self, id: u64, call: CallExpr) -> Expr {
+        let matches = call.func_name == "matches";
         let mut args: Vec<_> = call.target.map(|t| *t).into_iter().chain(call.args).collect();
-        if let (true, Some(second)) = (PATTERNED.contains(&call.func_name.as_str()), args.get_mut(1)) {
-            self.precompile(second);
+        if let (true, Some(last)) = (matches, args.last_mut()) {
+            self.precompile(last);
         }
         let args = args.into_iter().map(|a| self.expr(a));
         let args = std::iter::once(ident(id, METER)).chain(args).collect();
         Expr::Call(CallExpr {
-            func_name: name,
+            func_name: format!("@{}", call.func_name),
             target: None,
             args,
         })
     }
 
-    fn precompile(&mut self, written: &mut IdedExpr) {
-        let Some(compiled) = literal_text(written).and_then(|source| pattern(source).ok()) else {
+    fn precompile(&mut self, last: &mut IdedExpr) {
+        let Some(compiled) = literal_text(last).and_then(|source| pattern(source).ok()) else {
             return;
         };
         let name = format!("@pattern{}", self.patterns.len());
-        written.expr = Expr::Ident(name.clone());
+        last.expr = Expr::Ident(name.clone());
         self.patterns.push((name, Compiled(Arc::new(compiled))));
     }
 

@@ -86,10 +86,7 @@ fn sum(value: &dyn Val, part: fn(&dyn Val) -> u64) -> u64 {
             n.saturating_add(part(k.inner())).saturating_add(part(v.as_ref()))
         }),
         BuiltinRef::Optional(o) => o.option().map_or(0, part),
-        // The value of a library; clones of it count a reference.
-        _ => value
-            .as_sizer()
-            .map_or(0, |sizer| u64::try_from(*sizer.size().inner()).unwrap_or(0)),
+        _ => 0,
     };
     parts.saturating_add(8)
 }

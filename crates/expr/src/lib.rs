@@ -6,8 +6,6 @@
 //! sources over 4 KiB, trees deeper than 100); at run time, what costs too much ([`EvalFault::OverBudget`]).
 //! Deliberately not here: what an outcome or a fault means for a request. A caller must never take a fault for a pass.
 //!
-//! `FUNCTIONS` and `library` offer what Kubernetes' own policies have, under test against Kubernetes' own code (`cases/kubernetes.txt`).
-//!
 //! How it is fenced: `escape` spells fields out where a file may escape them, `check` reads the parsed tree, `guard` rewrites it so that everything whose cost grows
 //! with the data first pays into a `meter`, `functions` replaces the library functions that cannot be paid for
 //! beforehand, `json` binds JSON without copying it.
@@ -18,28 +16,14 @@ mod escape;
 mod check;
 mod types;
 mod functions;
-mod library;
-mod pattern;
-mod macros;
 mod guard;
 mod meter;
 mod json;
 mod outcome;
 
-use std::collections::BTreeSet;
-
 pub use bindings::Bindings;
 pub use outcome::{EvalFault, Outcome};
 pub use program::{Environment, Fault, Program, Wants};
-
-/// The names of all functions and macros that an expression may use, for whoever describes them.
-pub fn offered() -> BTreeSet<&'static str> {
-    let functions = functions::FUNCTIONS.iter().map(|f| f.name);
-    functions
-        .chain(check::MACROS.iter().copied())
-        .filter(|name| !name.starts_with('@'))
-        .collect()
-}
 
 /// Bytes an expression may have.
 pub const MAX_SOURCE: usize = 4096;

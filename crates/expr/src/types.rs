@@ -23,13 +23,7 @@ pub(crate) enum Ty {
     /// `a + b` of unknown operands: anything but a bool.
     Sum,
     /// Other arithmetic on unknown operands: a number, a timestamp or a duration.
-    Amount,
     Quantity,
-    Ip,
-    Cidr,
-    Url,
-    Semver,
-    Format,
 }
 
 impl Ty {
@@ -46,7 +40,7 @@ impl Ty {
     }
 
     pub(crate) fn is_known(self) -> bool {
-        !matches!(self, Ty::Any | Ty::Sum | Ty::Amount)
+        !matches!(self, Ty::Any | Ty::Sum | Ty::Quantity)
     }
 
     pub(crate) fn is_number(self) -> bool {
@@ -58,7 +52,7 @@ impl Ty {
         match (self, wanted) {
             (Ty::Any, _) | (_, Ty::Any) => true,
             (Ty::Sum, _) => wanted != Ty::Bool,
-            (Ty::Amount, _) => wanted.is_number() || matches!(wanted, Ty::Timestamp | Ty::Duration),
+            (Ty::Quantity, _) => wanted.is_number() || matches!(wanted, Ty::Timestamp | Ty::Duration),
             _ => self == wanted,
         }
     }
@@ -92,13 +86,7 @@ impl fmt::Display for Ty {
             Ty::Duration => "a duration",
             Ty::Optional => "an optional",
             Ty::Sum => "a sum",
-            Ty::Amount => "a number",
-            Ty::Quantity => "a quantity",
-            Ty::Ip => "an IP address",
-            Ty::Cidr => "a network",
-            Ty::Url => "a URL",
-            Ty::Semver => "a version",
-            Ty::Format => "a format",
+            Ty::Quantity => "a number",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its table must fail")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use mantlet_expr::{Bindings, Environment, Program, Wants};
@@ -214,21 +214,4 @@ fn programs_and_bindings_may_be_shared_between_threads() {
     fn shared<T: Send + Sync + std::fmt::Debug>() {}
     shared::<Program>();
     shared::<Bindings<'static>>();
-}
-
-#[test]
-fn the_page_on_expressions_names_every_function_and_no_other() {
-    let page = include_str!("../../../docs/src/cel.md");
-    let functions = page
-        .split("\n## ")
-        .find(|section| section.starts_with("Functions"))
-        .unwrap();
-    let first_columns = functions
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
-    let named: BTreeSet<&str> = first_columns
-        .flat_map(|column| column.split(", "))
-        .map(|name| name.trim_matches('`'))
-        .collect();
-    assert_eq!(named, mantlet_expr::offered());
 }

@@ -202,10 +202,7 @@ impl Gateway {
         let mut facts = Facts::default();
         loop {
             match law.evaluate(known, caller, action, &facts, self.clock.now()) {
-                Step::Need(lookups) => {
-                    let answers = look_up::look_up(&lookups, entry, cluster).await;
-                    facts.learn(&lookups, answers);
-                }
+                Step::Need(lookups) => facts.learn(look_up::look_up(lookups, entry, cluster).await),
                 Step::Done(judgment) => {
                     entry.judged(&judgment, law.epoch().number());
                     return match judgment.verdict {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use bearer::Bearer;
 use identity::Identity;
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 
@@ -123,17 +122,6 @@ impl Credential {
     /// TLS 1.2 and 1.3, the file's authorities only, the current client certificate. ALPN is left to the caller.
     pub fn tls(&self) -> ClientConfig {
         self.tls.clone()
-    }
-
-    /// The same authorities, and no certificate to show: for connections on which somebody else's token is sent.
-    // An API server looks at the certificate of a connection before it looks at a token (kubernetes `pkg/kubeapiserver/authenticator/config.go`, New):
-    // where this credential's was shown, every request would be this credential's, whatever token came with it. Sessions are not shared either: one
-    // that is resumed has the certificate that it began with.
-    pub fn tls_without_certificate(&self) -> ClientConfig {
-        let mut tls = self.tls.clone();
-        tls.client_auth_cert_resolver = Arc::new(Identity::default());
-        tls.resumption = Resumption::in_memory_sessions(32);
-        tls
     }
 
     /// The value of the `Authorization` header (`Bearer …`), if this credential has a token. Reads the token file or

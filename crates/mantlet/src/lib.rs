@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod serve;
-pub mod policy;
 pub mod reload;
 pub mod verify;
 pub mod dev;

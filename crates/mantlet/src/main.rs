@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
-use mantlet::{config, dev, policy, serve, verify};
+use mantlet::{config, dev, serve, verify};
 use mantlet_cli::{
-    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, PolicyArgs, PolicyCommand, PolicyTestArgs,
-    PolicyValidateArgs, Report, ServeArgs, SessionsArgs, SessionsCommand, TestOutput, TokenArgs, TokenOutput,
-    ValidateArgs,
+    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, Report, ServeArgs, SessionsArgs, SessionsCommand,
+    TokenArgs, TokenOutput, ValidateArgs,
 };
 use mantlet_core::law::Epoch;
 use mantlet_core::time::Clock;
@@ -35,7 +34,6 @@ fn main() -> ExitCode {
         Command::Config(ConfigArgs {
             command: ConfigCommand::Validate(args),
         }) => return validate(&args),
-        Command::Policy(args) => return policies(args),
         Command::Sessions(SessionsArgs {
             command: SessionsCommand::Rebuild(args),
         }) => log("warn", true).and_then(|()| run(rebuild(args))),
@@ -142,43 +140,6 @@ fn validate(args: &ValidateArgs) -> ExitCode {
         (Ok(()), true) => ExitCode::SUCCESS,
         (Ok(()), false) | (Err(_), _) => ExitCode::FAILURE,
     }
-}
-
-fn policies(args: PolicyArgs) -> ExitCode {
-    let done = match args.command {
-        PolicyCommand::Test(args) => policy_test(&args),
-        PolicyCommand::Validate(args) => Ok(policy_validate(&args)),
-    };
-    match done.and_then(|told| say(&told.text).map(|()| told.good)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            complain(&told(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn policy_validate(args: &PolicyValidateArgs) -> policy::Told {
-    let form = match args.output {
-        Report::Text => policy::ValidateForm::Text,
-        Report::Json => policy::ValidateForm::Json,
-    };
-    policy::validate(&args.paths, form, args.strict)
-}
-
-fn policy_test(args: &PolicyTestArgs) -> Result<policy::Told> {
-    let form = match args.output {
-        TestOutput::Table => policy::Form::Table,
-        TestOutput::Json => policy::Form::Json,
-        TestOutput::Junit => policy::Form::JUnit,
-    };
-    let tried = |form| policy::test(&args.paths, form).map_err(|faults| serve::faults(&faults));
-    if let Some(file) = &args.junit {
-        std::fs::write(file, tried(policy::Form::JUnit)?.text)
-            .with_context(|| format!("cannot write `{}`", file.display()))?;
-    }
-    tried(form)
 }
 
 /// A command that is a client of the virtual API.

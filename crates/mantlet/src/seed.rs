@@ -16,8 +16,6 @@ use crate::sandbox::{Sandbox, SandboxFault};
 
 /// The user that the gateway is to the cluster.
 const GATEWAY: &str = "mantlet-gateway";
-/// The user by whom the gateway reads what a judgment needs and a caller may not read.
-const OBSERVER: &str = "mantlet-observer";
 const AGENTS: &str = "mantlet-agents";
 const POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,8 +28,6 @@ pub const DB_PASSWORD: &str = "marble-otter-62-violin";
 pub struct Seeded {
     /// A client certificate that may impersonate the people and agents of the story, and nobody else.
     pub gateway_kubeconfig: PathBuf,
-    /// A client certificate that may read what judgments look at, and change nothing.
-    pub observer_kubeconfig: PathBuf,
     /// uid of the namespace kube-system: by it the gateway knows the cluster.
     pub cluster_uid: String,
 }
@@ -74,7 +70,6 @@ pub async fn seed(sandbox: &Sandbox) -> Result<Seeded, SeedFault> {
     let cluster_uid = kube_system["metadata"]["uid"].as_str().map(str::to_owned);
     Ok(Seeded {
         gateway_kubeconfig: sandbox.user(GATEWAY).await?,
-        observer_kubeconfig: sandbox.user(OBSERVER).await?,
         cluster_uid: cluster_uid.ok_or_else(|| SeedFault::Unreadable("kube-system has no uid".into()))?,
     })
 }
@@ -85,7 +80,6 @@ fn story() -> Vec<(&'static str, Value)> {
     namespaces(&mut all);
     people_and_agents(&mut all);
     gateway(&mut all);
-    observer(&mut all);
     things_to_look_at(&mut all);
     all
 }
@@ -162,21 +156,6 @@ fn gateway(all: &mut Vec<(&'static str, Value)>) {
     all.push((
         "/apis/rbac.authorization.k8s.io/v1/namespaces/mantlet-agents/rolebindings/mantlet-gateway",
         bound,
-    ));
-}
-
-/// No subresource is among what it reads: `get` of `pods/exec` is enough to exec.
-fn observer(all: &mut Vec<(&'static str, Value)>) {
-    let rules: Vec<_> = mantlet_core::law::observed()
-        .map(|(group, resource)| json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get", "list"] }))
-        .collect();
-    all.push((
-        "/apis/rbac.authorization.k8s.io/v1/clusterroles/mantlet-observer",
-        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules }),
-    ));
-    all.push((
-        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/mantlet-observer",
-        binding("ClusterRoleBinding", OBSERVER, subject("User", OBSERVER)),
     ));
 }
 

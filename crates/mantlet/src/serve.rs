@@ -86,14 +86,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
                 .await
                 .context("cannot read the index")?,
         };
-        let mut cluster = Cluster::new(&written.name, pinned, credential, &tasks);
-        if let Some(observer) = &written.observer {
-            let observer = mantlet_kubeconfig::load(observer.clone())
-                .await
-                .with_context(|| format!("the observer of cluster `{}`", written.name))?;
-            cluster = cluster.with_observer(observer, &tasks);
-        }
-        let cluster = Arc::new(cluster);
+        let cluster = Arc::new(Cluster::new(&written.name, pinned, credential, &tasks));
         if written.default {
             default = Some(cluster.clone());
         }

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mantlet::config::{self, Fault};
-use mantlet::policy;
 use mantlet_core::law::Epoch;
 use serde_json::{Value, json};
 
@@ -31,7 +30,6 @@ fn every_yaml_loads() {
                     .next()
                     .unwrap();
                 match (group, kind) {
-                    ("mantlet.dev", "PolicyTest") => passes(&object, &at),
                     ("mantlet.dev", _) | ("apiserver.config.k8s.io", _) | ("audit.k8s.io", _) => load(&object, &at),
                     // Objects of Kubernetes: applied as they stand, so that much can be said of them.
                     _ => assert!(!group.is_empty(), "{at}: no apiVersion"),
@@ -45,7 +43,6 @@ fn every_yaml_loads() {
         "AuthenticationConfiguration",
         "Agent",
         "Policy",
-        "PolicyTest",
         "audit",
         "ClusterRole",
     ] {
@@ -61,7 +58,6 @@ fn every_field_is_described() {
         ("configuration.md", "Configuration"),
         ("policy.md", "Agent"),
         ("policy.md", "Policy"),
-        ("how-to-test-policies.md", "PolicyTest"),
     ] {
         let page = std::fs::read_to_string(root().join("docs/src").join(page)).unwrap();
         let shown = fences(&page, "yaml").into_iter().flat_map(|(_, text)| parse(&text));
@@ -83,65 +79,13 @@ fn every_field_is_described() {
 #[test]
 fn every_shipped_policy_is_described() {
     let page = std::fs::read_to_string(root().join("docs/src/policy.md")).unwrap();
-    use mantlet::dev::{AGENT_DEPLOYER, AGENT_READONLY, GUARDRAILS, HUMAN_SRE};
-    for object in [GUARDRAILS, AGENT_DEPLOYER, AGENT_READONLY, HUMAN_SRE]
-        .into_iter()
-        .flat_map(parse)
-    {
+    for object in parse(&std::fs::read_to_string(root().join("policies/guardrails.yaml")).unwrap()) {
         let name = object["metadata"]["name"].as_str().unwrap();
         assert!(
             page.contains(&format!("| `{name}` |")),
             "`{name}` is not in docs/src/policy.md"
         );
     }
-}
-
-/// What names something outside of a namespace, as the gateway has it compiled in.
-#[test]
-fn the_table_of_references_is_shown_as_it_is() {
-    let table = &parse(&std::fs::read_to_string(root().join("policies/tables/references.yaml")).unwrap())[0];
-    let words = |list: &Value| -> Vec<String> {
-        let words = list
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|word| word.as_str().unwrap().to_owned());
-        words.collect()
-    };
-    let mut shown = String::from("| resource | field | names | why |\n|---|---|---|---|\n");
-    for row in table["references"].as_array().unwrap() {
-        let group = row["apiGroup"].as_str().unwrap();
-        let dot = if group.is_empty() { "" } else { "." };
-        let resources: Vec<_> = words(&row["resources"])
-            .iter()
-            .map(|resource| format!("{resource}{dot}{group}"))
-            .collect();
-        let only = row["only"].as_object().into_iter().flatten();
-        let only = only.map(|(field, values)| format!(" (`{field}`: {})", words(values).join(", ")));
-        let (at, only) = (words(&row["at"]).join(" "), only.collect::<String>());
-        let (names, why) = (row["names"].as_str().unwrap(), row["why"].as_str().unwrap());
-        shown.push_str(&format!(
-            "| {} | `{at}`{only} | {names} | {why} |\n",
-            resources.join(", ")
-        ));
-    }
-    generated("references.md", &shown);
-}
-
-/// A page is what stands above its first table, and `text`. `MANTLET_BLESS=1` writes it.
-fn generated(page: &str, text: &str) {
-    let path = root().join("docs/src").join(page);
-    let there = std::fs::read_to_string(&path).unwrap();
-    let (above, _) = there.split_once("\n| ").unwrap_or((there.trim_end(), ""));
-    let whole = format!("{}\n\n{text}", above.trim_end());
-    if std::env::var_os("MANTLET_BLESS").is_some() {
-        std::fs::write(&path, &whole).unwrap();
-    }
-    let there = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(
-        there, whole,
-        "docs/src/{page} is out of date: run the tests with MANTLET_BLESS=1"
-    );
 }
 
 #[test]
@@ -298,22 +242,6 @@ fn load(object: &Value, at: &str) {
     }
 }
 
-/// A test that is shown passes as it stands.
-fn passes(object: &Value, at: &str) {
-    match tested(object) {
-        Ok(told) => assert!(told.good, "{at}: {}", told.text),
-        Err(faults) => panic!("{at}: {faults:#?}"),
-    }
-}
-
-fn tested(object: &Value) -> Result<policy::Told, Vec<Fault>> {
-    let folder = tempfolder();
-    std::fs::write(folder.join("test.yaml"), object.to_string()).unwrap();
-    let told = policy::test(std::slice::from_ref(&folder), policy::Form::Table);
-    std::fs::remove_dir_all(&folder).unwrap();
-    told
-}
-
 fn loaded(object: &Value) -> Result<(), Vec<Fault>> {
     let folder = tempfolder();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
@@ -391,17 +319,10 @@ fn known_fields(object: &Value) -> BTreeSet<String> {
     let mut maps = Vec::new();
     find_maps(object, String::new(), &mut maps);
     let mut fields = BTreeSet::new();
-    // The agents in a test are those of another page.
-    let elsewhere = |map: &String| object["kind"] == "PolicyTest" && map.starts_with("/agents");
-    for map in maps.into_iter().filter(|map| !elsewhere(map)) {
+    for map in maps {
         let mut spoiled = object.clone();
         spoiled.pointer_mut(&map).unwrap()["nosuch"] = json!(1);
-        let faults = match object["kind"] == "PolicyTest" {
-            // Of a test, what is sent and what is known may be anything.
-            true if tested(&spoiled).is_ok() => continue,
-            true => tested(&spoiled).map(|_| ()).expect_err(&map),
-            false => loaded(&spoiled).expect_err(&map),
-        };
+        let faults = loaded(&spoiled).expect_err(&map);
         let unknown = faults
             .iter()
             .map(ToString::to_string)

@@ -9,7 +9,6 @@ mod place;
 use std::path::Path;
 use std::time::Duration;
 
-use mantlet_core::time::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::sqlite::SqliteSynchronous;
@@ -31,9 +30,6 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 /// A change may touch many rows.
 const CHANGE: Duration = Duration::from_secs(30);
-
-/// Not `now()`, which is when the transaction began.
-const CLOCK: &str = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AS now";
 
 /// Connections to one database, its tables made.
 #[derive(Debug, Clone)]
@@ -152,14 +148,6 @@ impl Database {
         })
     }
 
-    /// See [`Change::now`].
-    pub(crate) async fn now(&self, legal: Timestamp) -> Result<Timestamp, StoreFault> {
-        match self {
-            Self::Sqlite { .. } => Ok(legal),
-            Self::Postgres(_) => clock_of(self.one(query(CLOCK)).await?),
-        }
-    }
-
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { read, write } => {
@@ -192,22 +180,6 @@ impl Change {
                 answered(CHANGE, rows).await?.rows_affected()
             }
         })
-    }
-
-    /// The time that all who share the database agree on: its own. In a file there is one process, and legal time.
-    pub(crate) async fn now(&mut self, legal: Timestamp) -> Result<Timestamp, StoreFault> {
-        match self {
-            Self::Sqlite(_) => Ok(legal),
-            Self::Postgres(_) => clock_of(self.one(query(CLOCK)).await?),
-        }
-    }
-
-    /// Committed, it is on PostgreSQL's disk. In a file it outlives this process, not a loss of power in the same moment.
-    pub(crate) async fn lasting(&mut self) -> Result<(), StoreFault> {
-        match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(_) => self.run(query("SET LOCAL synchronous_commit TO on")).await.map(drop),
-        }
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreFault> {
@@ -331,11 +303,6 @@ async fn answered<T>(within: Duration, work: impl Future<Output = Result<T, sqlx
             within.as_secs()
         ))),
     }
-}
-
-fn clock_of(row: Option<Row>) -> Result<Timestamp, StoreFault> {
-    let row = row.ok_or_else(|| StoreFault::Index(String::from("PostgreSQL does not say what time it is")))?;
-    row.try_get("now").map(Timestamp::from_micros)
 }
 
 fn wrap<R>(rows: Vec<R>, row: impl Fn(R) -> Row) -> Vec<Row> {

@@ -3,7 +3,6 @@
 //! `golden/v1` was written once, by `writes_it_anew`, before version 1 was released, `golden/v2` likewise. They change no more: a later form
 //! gets a folder of its own beside them. The keys in them seal nothing but themselves.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,8 +145,6 @@ fn refuse(store: &Store, clock: &HandClock, session: &str) {
         reason: String::from("ScopeDenied"),
         message: message.clone(),
         warnings: vec![String::from("a warning")],
-        risk: None,
-        annotations: BTreeMap::new(),
     });
     parts.not_judged = vec![String::from("policy:guardrails")];
     slot.open(Opened::new(slot.id(), parts));

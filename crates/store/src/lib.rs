@@ -6,7 +6,6 @@
 
 mod anchor;
 mod bodies;
-mod budgets;
 mod clock;
 mod database;
 pub mod disk;
@@ -40,7 +39,6 @@ use keyring::Begun;
 
 pub use anchor::{Due, Outbox, document, read_documents};
 pub use bodies::{Bodies, Recordings, S3Place};
-pub use budgets::{Budgets, Ending, Holder, Reserved, Standing, Used};
 pub use clock::{HandClock, SystemClock};
 pub use database::DatabaseUrl;
 pub use export::Follower;
@@ -91,7 +89,6 @@ pub struct Store {
     pub sessions: Sessions,
     pub keyring: Keyring,
     pub bodies: Bodies,
-    pub budgets: Budgets,
 }
 
 /// What becomes of an index that is there already.
@@ -146,7 +143,6 @@ impl Store {
         if known == Known::Forgotten {
             Index::forget(&database).await?;
         }
-        let budgets = Budgets::open(database.clone(), clock.clone()).await?;
         let index = Index::open(database, &journal, clock.clone()).await?;
         index.flush().await?;
         let live = index.live_sessions(journal.writer_id()).await?;
@@ -160,7 +156,6 @@ impl Store {
             sessions,
             keyring,
             bodies,
-            budgets,
         })
     }
 

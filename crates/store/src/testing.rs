@@ -1,6 +1,5 @@
 //! What tests of this crate share: a folder that goes away, a store in it or in a PostgreSQL database that goes away too, requests.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use mantlet_core::identity::Population;
 use mantlet_core::mask::{self, Masked};
 use mantlet_core::record::{
-    AuditId, Caller, Closed, Cluster, Decision, Impersonated, ObjectRef, Opened, Outcome, Parts, Upstream, Verdict,
+    AuditId, Caller, Closed, Cluster, Decision, Impersonated, ObjectRef, Opened, Outcome, Parts, Verdict,
 };
 use mantlet_core::time::{Clock, Timestamp};
 
@@ -84,11 +83,6 @@ impl Scratch {
 
     pub(crate) fn path(&self) -> &Path {
         &self.folder
-    }
-
-    /// Whether it lies in a database that several processes may share.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.database.is_some()
     }
 
     /// Small segments, so that tests cross them.
@@ -278,7 +272,6 @@ pub(crate) fn caller(subject: &str) -> Caller {
             user: format!("system:serviceaccount:mantlet-agents:{subject}"),
             ..Impersonated::default()
         },
-        upstream: Upstream::Impersonation,
     }
 }
 
@@ -309,8 +302,6 @@ pub(crate) fn parts(caller: Option<Caller>, session: Option<&str>, at: Timestamp
             reason: String::new(),
             message: String::new(),
             warnings: vec![],
-            risk: None,
-            annotations: BTreeMap::new(),
         }),
         not_judged: vec![],
     }

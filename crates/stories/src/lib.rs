@@ -21,7 +21,6 @@ pub mod audit;
 pub mod receiver;
 pub mod journal;
 pub mod provider;
-pub mod tools;
 
 use std::time::Duration;
 

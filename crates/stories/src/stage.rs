@@ -29,8 +29,6 @@ pub struct Plan {
     pub guardrails: bool,
     /// The gateway's own; else that of the bed's administrator.
     pub kubeconfig: Option<PathBuf>,
-    /// Whether judgments read what the caller may not, by the same credential.
-    pub observer: bool,
     /// The section `recording` of `mantlet.yaml`, if it has one; files that it names lie in the stage's folder, which `DIR` stands for.
     pub recording: Value,
     /// `storage.recordings`; else a folder of the stage.
@@ -81,7 +79,6 @@ impl Plan {
             policies: String::new(),
             guardrails: true,
             kubeconfig: None,
-            observer: true,
             recording: Value::Null,
             recordings: None,
             environment: Vec::new(),
@@ -105,7 +102,6 @@ impl Stage {
         let home = Home::open(&dir).expect("a data directory");
         let certificates = Certificates::open(home.dir(), now).expect("certificates");
         let issuers = Issuers::open(&home, &certificates).await.expect("issuers");
-        let cluster_kubeconfig = plan.kubeconfig.as_deref().unwrap_or(&plan.bed.kubeconfig);
         let scene = Scene {
             home: &home,
             certificates: &certificates,
@@ -114,8 +110,7 @@ impl Stage {
             people: issuers.people.url(),
             agents: issuers.agents.url(),
             cluster: "bed",
-            cluster_kubeconfig,
-            observer_kubeconfig: plan.observer.then_some(cluster_kubeconfig),
+            cluster_kubeconfig: plan.kubeconfig.as_deref().unwrap_or(&plan.bed.kubeconfig),
             cluster_uid: plan.uid.as_deref(),
         };
         let policies = plan

@@ -84,22 +84,6 @@ pub struct ResourceRef {
     pub name: String,
 }
 
-impl ResourceRef {
-    /// The path at which it is served, with these parameters, encoded canonically. Without a name it is that of the collection.
-    pub(crate) fn uri(&self, parameters: &[(&str, &str)]) -> String {
-        let pairs: Vec<_> = parameters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        path::write(self, true, &[]) + &query::write(&pairs)
-    }
-}
-
-/// Appends a value to a query.
-pub(crate) fn encode(out: &mut String, value: &str) {
-    path::percent_encode(out, value);
-}
-
 /// Whether carrying the action out can change the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -191,13 +175,8 @@ impl Action {
     /// Path and query as they go upstream, built from what was understood. Values in the query may be secret (`command`):
     /// through `mask::text` before they are written anywhere.
     pub fn request_uri(&self) -> String {
-        self.request_uri_with(&self.query)
-    }
-
-    /// The same with other parameters: those that the law adds.
-    pub(crate) fn request_uri_with(&self, query: &[(String, String)]) -> String {
         let mut uri = self.path();
-        uri.push_str(&query::write(query));
+        uri.push_str(&query::write(&self.query));
         uri
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mantlet_api::policy::{ServiceAccountRef, Via};
 use serde_json::Value;
 
 use crate::law::Agent;
@@ -101,36 +100,6 @@ pub struct Impersonation {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// As whom a cluster sees a request, and by which way: the one place where that is chosen is [`Caller::acts_as`], and for an elevation the permit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ActAs {
-    /// These names, beside the gateway's own credential.
-    Impersonation(Impersonation),
-    /// This account, by a token of its own and no name beside it.
-    Token(ServiceAccountRef),
-}
-
-impl ActAs {
-    pub fn account(account: &ServiceAccountRef, via: Via) -> Self {
-        match via {
-            Via::Impersonation => ActAs::Impersonation(Impersonation::of_account(account)),
-            Via::Token => ActAs::Token(account.clone()),
-        }
-    }
-}
-
-impl Impersonation {
-    /// A ServiceAccount and nothing else: its groups are added by the API server, who asks for no leave for them as long as none are named
-    /// (apiserver `pkg/endpoints/filters/impersonation/impersonation.go`, groupsSpecified).
-    pub fn of_account(account: &ServiceAccountRef) -> Self {
-        Self {
-            // apiserver `pkg/authentication/serviceaccount/util.go`, MakeUsername.
-            user: format!("system:serviceaccount:{}:{}", account.namespace, account.name),
-            ..Self::default()
-        }
-    }
-}
-
 impl Verified {
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -183,19 +152,13 @@ impl Caller {
         &self.session_key
     }
 
-    /// As whom the cluster sees what they ask for. People have no account whose token there could be.
-    pub fn acts_as(&self) -> ActAs {
-        match &self.agent {
-            Some(agent) => ActAs::account(agent.service_account(), agent.via()),
-            None => ActAs::Impersonation(self.impersonation()),
-        }
-    }
-
-    /// The names under which the cluster sees them, whichever way they come: an agent acts as its own service account and as nothing else of its token,
-    /// a person as what the mapping makes of theirs.
+    /// An agent acts as its own service account and as nothing else of its token, a person as what the mapping makes of theirs.
     pub fn impersonation(&self) -> Impersonation {
         match (&self.agent, &self.stand_in) {
-            (Some(agent), _) => Impersonation::of_account(agent.service_account()),
+            (Some(agent), _) => Impersonation {
+                user: agent.upstream_username(),
+                ..Impersonation::default()
+            },
             (None, Some(named)) => named.clone(),
             (None, None) => Impersonation {
                 user: self.verified.username.clone(),

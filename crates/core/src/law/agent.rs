@@ -1,35 +1,28 @@
 //! An agent as the law knows it: what was written, checked and resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mantlet_api::policy::{Elevation, Owner, RiskThresholds, SecretReads, ServiceAccountRef, Via};
+use mantlet_api::policy::{Owner, SecretReads, ServiceAccountRef};
 
-use crate::action::{ResourceRef, Verb};
+use crate::action::ResourceRef;
 use crate::time::Timestamp;
 
 use super::cel::Expression;
 use super::glob::Glob;
-use super::matching::{Named, ResourceRule};
-use super::verdict::Allowance;
+use super::matching::ResourceRule;
 
 /// A non-human identity that the law knows.
 #[derive(Debug)]
 pub struct Agent {
     pub(super) name: String,
-    /// What expressions of policies see: packs are for agents by their labels.
-    pub(super) labels: BTreeMap<String, String>,
     pub(super) matching: Vec<Expression>,
     pub(super) owners: Vec<Owner>,
     pub(super) service_account: ServiceAccountRef,
     pub(super) session: Session,
     pub(super) scope: Scope,
     pub(super) limits: Limits,
-    pub(super) budgets: Budgets,
-    pub(super) via: Via,
-    pub(super) elevations: Vec<Elevation>,
-    pub(super) risk: Option<RiskThresholds>,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -39,15 +32,6 @@ pub struct Limits {
     pub requests_per_second: Option<NonZeroU32>,
     pub in_flight: Option<NonZeroU32>,
     pub watches: Option<NonZeroU32>,
-}
-
-/// What the agent may use up in a stretch of time on one cluster, all its sessions together. None is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Budgets {
-    pub deletes: Option<Allowance>,
-    pub namespaces: Option<Allowance>,
-    pub secret_reads: Option<Allowance>,
-    pub denials: Option<Allowance>,
 }
 
 /// One of its limits, reached.
@@ -81,16 +65,18 @@ impl Agent {
         &self.name
     }
 
-    pub fn labels(&self) -> &BTreeMap<String, String> {
-        &self.labels
-    }
-
     pub fn owners(&self) -> &[Owner] {
         &self.owners
     }
 
     pub fn service_account(&self) -> &ServiceAccountRef {
         &self.service_account
+    }
+
+    /// The user name under which the cluster sees it; apiserver `pkg/authentication/serviceaccount/util.go`.
+    pub fn upstream_username(&self) -> String {
+        let ServiceAccountRef { namespace, name } = &self.service_account;
+        format!("system:serviceaccount:{namespace}:{name}")
     }
 
     pub fn session(&self) -> &Session {
@@ -109,24 +95,6 @@ impl Agent {
 
     pub fn limits(&self) -> Limits {
         self.limits
-    }
-
-    pub fn budgets(&self) -> Budgets {
-        self.budgets
-    }
-
-    /// How the gateway acts as its account.
-    pub fn via(&self) -> Via {
-        self.via
-    }
-
-    pub fn elevations(&self) -> &[Elevation] {
-        &self.elevations
-    }
-
-    /// Its own thresholds, in place of those of the configuration.
-    pub fn risk(&self) -> Option<RiskThresholds> {
-        self.risk
     }
 
     pub fn expires_at(&self) -> Option<Timestamp> {
@@ -154,11 +122,6 @@ impl Scope {
     /// Inside is what has a listed namespace. `namespaces/NAME` counts as in NAME: RequestInfo says so itself.
     pub(super) fn contains(&self, resource: &ResourceRef) -> bool {
         self.namespaces.contains(&resource.namespace)
-    }
-
-    /// What may be asked for though it lies outside.
-    pub(super) fn may_ask_for(&self, verb: Verb, resource: &ResourceRef, name: Named<'_>) -> bool {
-        self.beyond.iter().any(|rule| rule.speaks_about(verb, resource, name))
     }
 
     pub(super) fn covers_secret(&self, name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Case files (`cases/policy/*.yaml`): agents, policies, callers and requests as people write them, and what each must come to.
 //! A reviewer adds a case without Rust; `cases/policy/README.md` says how.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +10,7 @@ use mantlet_api::policy as written;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Lookup, LookupKind, Precondition, Rule, Source,
-    Step, Verdict, Written,
-};
+use super::{ClusterRef, DenialReason, Epoch, Fact, Facts, Fault, Judgment, Law, Rule, Source, Step, Verdict, Written};
 use crate::action::{self, Action, Head};
 use crate::identity::{Population, Verified};
 use crate::mask::{self, Hint};
@@ -68,11 +65,8 @@ struct Case {
     /// JSON or YAML; sent as JSON.
     body: Option<Value>,
     content_type: Option<String>,
-    /// The answer to the dry-run: that of `facts` whose name is `dryRun`.
-    dry_run: Option<Found>,
-    /// By the name of the look-up. A case with one must ask for it, a case without must not.
-    #[serde(default)]
-    facts: BTreeMap<String, Found>,
+    /// The answer to the dry-run. A case with one must ask for it, a case without must not.
+    dry_run: Option<DryRun>,
     verdict: Expected,
     /// The rule that decides: `policy:NAME`, `agent:NAME`, `built-in:self-protection`.
     by: Option<String>,
@@ -88,8 +82,6 @@ struct Case {
     not_judged: Option<Vec<String>>,
     /// Text in the detail for the operator's log.
     detail: Option<String>,
-    /// What an allowed change is bound to: `UID@VERSION`, `absent`, `torn`; with `facts` and without this, nothing.
-    binds: Option<String>,
 }
 
 fn prod() -> String {
@@ -98,15 +90,13 @@ fn prod() -> String {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Found {
+enum DryRun {
     Known(Value),
     Absent,
     Refused {
         code: u16,
         message: String,
     },
-    /// The caller has no right to the request.
-    Forbidden,
     Failed(String),
     /// The gateway comes back without an answer.
     Silent,
@@ -134,7 +124,6 @@ struct Outcome {
     warnings: Vec<String>,
     applied: Vec<String>,
     not_judged: Vec<String>,
-    binds: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -185,7 +174,6 @@ fn compile(file: &File) -> Result<Law, Vec<Fault>> {
             .enumerate()
             .map(|(at, p)| (numbered(at), p))
             .collect(),
-        risk: None,
         roles: file.roles.clone(),
         own_namespaces: file.own_namespaces.iter().cloned().collect(),
         clusters: ["prod", "staging"].map(String::from).into(),
@@ -252,9 +240,6 @@ fn differences(case: &Case, law: &Law, file: &File) -> Vec<String> {
     );
     let rule = |rule: &Option<String>| rule.clone().unwrap_or_default();
     differ("rule", rule(&case.by), rule(&outcome.by));
-    if case.binds.is_some() || !case.facts.is_empty() {
-        differ("binds", rule(&case.binds), rule(&outcome.binds));
-    }
     for text in &case.says {
         differ(
             "message says",
@@ -326,7 +311,6 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
                 warnings: Vec::new(),
                 applied: Vec::new(),
                 not_judged: Vec::new(),
-                binds: None,
             };
         }
     };
@@ -335,61 +319,38 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
         uid: String::from("uid-of-kube-system"),
     };
     let action = Arc::new(understand(case));
-    let mut given: BTreeMap<&str, &Found> = case.facts.iter().map(|(name, found)| (name.as_str(), found)).collect();
-    given.extend(case.dry_run.as_ref().map(|found| ("dryRun", found)));
     let mut facts = Facts::default();
-    let mut asked = BTreeSet::new();
+    let mut asked = false;
     let judgment = loop {
         match law.evaluate(&cluster, &caller, &action, &facts, now) {
             Step::Done(judgment) => break judgment,
             Step::Need(lookups) => {
-                let answers = lookups.iter().flat_map(|lookup| {
-                    let kind = lookup.kind().as_str();
-                    assert!(asked.insert(kind), "{}: asks twice for {kind}", case.name);
-                    let found = given
-                        .get(kind)
-                        .unwrap_or_else(|| panic!("{}: asks for {kind}", case.name));
-                    check_queries(lookup, &case.name);
-                    fact(found, &action).map(|fact| lookup.learned(fact))
-                });
-                let answers = answers.collect();
-                facts.learn(&lookups, answers);
+                assert!(!asked, "{}: asks twice", case.name);
+                asked = true;
+                let dry_run = case
+                    .dry_run
+                    .as_ref()
+                    .unwrap_or_else(|| panic!("{}: asks for a dry-run", case.name));
+                facts.learn(
+                    lookups
+                        .iter()
+                        .flat_map(|lookup| {
+                            let uri = lookup.outgoing().path_and_query;
+                            assert_eq!(uri.matches("dryRun=All").count(), 1, "{}: {uri}", case.name);
+                            fact(dry_run, &action).map(|fact| lookup.learned(fact))
+                        })
+                        .collect(),
+                );
             }
         }
     };
-    let given: BTreeSet<_> = given.into_keys().collect();
-    assert_eq!(asked, given, "{}: asked for", case.name);
-    outcome(*judgment, caller.session_key().to_owned())
-}
-
-/// A look-up changes nothing: it reads, or is a dry-run.
-fn check_queries(lookup: &Lookup, name: &str) {
-    let queries = lookup.queries();
-    assert!(!queries.is_empty(), "{name}: {:?} asks nothing", lookup.kind());
-    for query in queries {
-        let outgoing = query.outgoing();
-        let dry_runs = outgoing.path_and_query.matches("dryRun=All").count();
-        match lookup.kind() {
-            LookupKind::DryRun => assert_eq!(dry_runs, 1, "{name}: {outgoing:?}"),
-            LookupKind::OldObject
-            | LookupKind::Target
-            | LookupKind::NamespaceObject
-            | LookupKind::Dependents
-            | LookupKind::Members
-            | LookupKind::Rights => assert_eq!(outgoing.method, "GET", "{name}: {outgoing:?}"),
-        }
-    }
+    assert_eq!(asked, case.dry_run.is_some(), "{}: asked for a dry-run", case.name);
+    outcome(judgment, caller.session_key().to_owned())
 }
 
 fn outcome(judgment: Judgment, session: String) -> Outcome {
-    let mut binds = None;
     let (verdict, by, message, detail) = match judgment.verdict {
         Verdict::Allow(permit) => {
-            binds = permit.terms().precondition().map(|precondition| match precondition {
-                Precondition::Exactly { uid, resource_version } => format!("{uid}@{resource_version}"),
-                Precondition::Absent => String::from("absent"),
-                Precondition::Torn => String::from("torn"),
-            });
             assert_eq!(permit.epoch(), Epoch::new(7));
             (Expected::Allow, None, String::new(), None)
         }
@@ -422,7 +383,6 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
         warnings,
         applied,
         not_judged,
-        binds,
     }
 }
 
@@ -471,13 +431,13 @@ fn understand(case: &Case) -> Action {
         .unwrap_or_else(|e| panic!("{}: {}", case.name, e.message))
 }
 
-fn fact(found: &Found, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>> {
+fn fact(dry_run: &DryRun, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>> {
     let secrets = action.resource().is_some_and(|r| r.resource == "secrets");
     let hint = if secrets { Hint::Secrets } else { Hint::Other };
-    match found {
-        Found::Known(object) => Some(Fact::Known(Arc::new(mask::value(object.clone(), hint)))),
-        Found::Absent => Some(Fact::Absent),
-        Found::Refused { code, message } => {
+    match dry_run {
+        DryRun::Known(object) => Some(Fact::Known(Arc::new(mask::value(object.clone(), hint)))),
+        DryRun::Absent => Some(Fact::Absent),
+        DryRun::Refused { code, message } => {
             let status =
                 json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message });
             Some(Fact::Refused {
@@ -485,14 +445,8 @@ fn fact(found: &Found, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>
                 status: Arc::new(mask::value(status, Hint::Other)),
             })
         }
-        Found::Forbidden => Some(Fact::Forbidden {
-            status: Arc::new(mask::value(
-                json!({ "code": 403, "message": "User cannot do this" }),
-                Hint::Other,
-            )),
-        }),
-        Found::Failed(why) => Some(Fact::Failed(why.clone())),
-        Found::Silent => None,
+        DryRun::Failed(why) => Some(Fact::Failed(why.clone())),
+        DryRun::Silent => None,
     }
 }
 
@@ -532,11 +486,6 @@ fn what_a_patch_would_store_is_judged() {
 }
 
 #[test]
-fn a_fact_is_asked_for_only_by_a_rule_that_needs_it() {
-    check("facts.yaml");
-}
-
-#[test]
 fn an_expression_that_errs_never_passes() {
     check("errors.yaml");
 }
@@ -549,21 +498,6 @@ fn rules_match_by_cluster_subject_resource_and_name() {
 #[test]
 fn the_guardrails_hold_agents_and_warn_people() {
     check("guardrails.yaml");
-}
-
-#[test]
-fn a_deployer_changes_applications_and_asks_for_the_rest() {
-    check("agent-deployer.yaml");
-}
-
-#[test]
-fn a_reader_looks_and_does_nothing_else() {
-    check("agent-readonly.yaml");
-}
-
-#[test]
-fn people_who_run_the_cluster_are_held_where_one_is_not_enough() {
-    check("human-sre.yaml");
 }
 
 #[test]

@@ -8,13 +8,11 @@ use std::time::{Duration, SystemTime};
 use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Wants};
 use serde_json::{Map, Value, json};
 
-use crate::action::{Action, ResourceRef, Verb};
+use crate::action::{Action, ResourceRef};
 use crate::identity::{Caller, Verified};
 use crate::time::Timestamp;
 
-use super::look_ups::LookupKind;
 use super::matching::Named;
-use super::sight::View;
 
 /// Where an expression stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +25,6 @@ pub(super) enum Ground {
     Rule,
     /// A variable of a policy: anything.
     Variable,
-    /// `messageExpression` of a policy: a text.
-    Message,
-    /// `valueExpression` of an audit annotation: a text or null.
-    Annotation,
 }
 
 #[derive(Debug)]
@@ -45,30 +39,10 @@ pub(super) struct Variables(Vec<(String, Expression)>);
 pub(super) enum Truth {
     True,
     False,
-    /// It depends on something that is not known yet.
-    Open(LookupKind),
+    /// It depends on the object, which is not known yet.
+    Open,
     Erred(String),
 }
-
-/// How an expression that makes a text ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Text {
-    Said(String),
-    Null,
-    Open(LookupKind),
-    Erred(String),
-}
-
-/// What the gateway may have read on its own account: a text made of it may say what the caller may not read.
-const READ_FOR_THE_LAW: [&str; 7] = [
-    "oldObject",
-    "target",
-    "container",
-    "serviceAccount",
-    "namespaceObject",
-    "dependents",
-    "members",
-];
 
 /// The JSON that expressions about one identity read.
 #[derive(Debug)]
@@ -77,7 +51,7 @@ pub(super) struct Identity<'a> {
     claims: &'a Value,
 }
 
-/// The JSON that expressions about one request read, but for what has to be looked up.
+/// The JSON that expressions about one request read, but for the object.
 #[derive(Debug)]
 pub(super) struct Documents<'c> {
     request: Value,
@@ -86,21 +60,16 @@ pub(super) struct Documents<'c> {
     now: SystemTime,
 }
 
-/// The values of a policy's variables, as far as they are known.
-#[derive(Debug)]
-pub(super) struct Values {
-    /// One that errs is left out, so that naming it is an error.
-    known: Value,
-    /// What those that are not known yet wait for.
-    open: BTreeMap<String, LookupKind>,
+/// What the request would store, as expressions see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Object<'a> {
+    Known(&'a Value),
+    Unknown,
 }
 
-/// One request in front of one policy: documents, what was looked up, and the policy's variables as far as they can be known.
+/// One request in front of one policy: documents, object, and the policy's variables as far as they can be known.
 #[derive(Debug)]
-pub(super) struct Scene<'a> {
-    bindings: Bindings<'a>,
-    open: &'a BTreeMap<String, LookupKind>,
-}
+pub(super) struct Scene<'a>(Bindings<'a>);
 
 impl Expression {
     /// All faults, each with line and column within the expression.
@@ -112,50 +81,17 @@ impl Expression {
     }
 
     pub(super) fn truth(&self, scene: &Scene<'_>) -> Truth {
-        match self.0.evaluate(&scene.bindings) {
+        match self.0.evaluate(&scene.0) {
             Ok(Outcome::Bool(true)) => Truth::True,
             Ok(Outcome::Bool(false)) => Truth::False,
             Ok(Outcome::Text(_) | Outcome::Other(_)) => Truth::Erred(String::from("the result is no bool")),
-            Err(fault) => match scene.waits_for(&self.0, &fault) {
-                Some(kind) => Truth::Open(kind),
-                None => Truth::Erred(fault.to_string()),
-            },
-        }
-    }
-
-    /// The text that it makes.
-    pub(super) fn text(&self, scene: &Scene<'_>) -> Text {
-        match self.0.evaluate(&scene.bindings) {
-            Ok(Outcome::Text(text)) => Text::Said(text),
-            Ok(Outcome::Other(Value::Null)) => Text::Null,
-            Ok(Outcome::Bool(_) | Outcome::Other(_)) => Text::Erred(String::from("the result is no text")),
-            Err(fault) => match scene.waits_for(&self.0, &fault) {
-                Some(kind) => Text::Open(kind),
-                None => Text::Erred(fault.to_string()),
-            },
-        }
-    }
-
-    /// Whether it reads, itself or by a variable, what the caller perhaps may not.
-    pub(super) fn reads_for_the_law(&self, variables: &Variables) -> bool {
-        READ_FOR_THE_LAW.iter().any(|root| self.0.names(root))
-            || self
-                .0
-                .variables_named()
-                .iter()
-                .any(|name| variables.reads_for_the_law(name))
-    }
-
-    pub(super) fn source(&self) -> &str {
-        self.0.source()
-    }
-
-    /// What it says of every request alike; none if it depends on one, or fails.
-    pub(super) fn constant(&self) -> Option<bool> {
-        let depends = !self.0.roots().is_empty();
-        match (!depends).then(|| self.0.evaluate(&Bindings::new(None)))? {
-            Ok(Outcome::Bool(constant)) => Some(constant),
-            Ok(Outcome::Text(_) | Outcome::Other(_)) | Err(_) => None,
+            Err(EvalFault::Absent(root)) if root == "object" || root == "variables" => Truth::Open,
+            Err(
+                fault @ (EvalFault::Absent(_)
+                | EvalFault::OverBudget
+                | EvalFault::Failed(_)
+                | EvalFault::WrongType { .. }),
+            ) => Truth::Erred(fault.to_string()),
         }
     }
 
@@ -190,8 +126,9 @@ impl Ground {
         match self {
             Ground::Match => Environment::new("an agent's match", &["user", "claims"]),
             Ground::SessionKey => Environment::new("an agent's session key", &["user", "claims"]),
-            Ground::Rule | Ground::Variable | Ground::Message | Ground::Annotation => {
-                Environment::new("a policy", &ROOTS).with_variables(variables.0.iter().map(|(name, _)| name.clone()))
+            Ground::Rule | Ground::Variable => {
+                Environment::new("a policy", &["request", "user", "claims", "agent", "object", "now"])
+                    .with_variables(variables.0.iter().map(|(name, _)| name.clone()))
             }
         }
     }
@@ -199,8 +136,7 @@ impl Ground {
     fn wants(self) -> Wants {
         match self {
             Ground::Match | Ground::Rule => Wants::Bool,
-            Ground::SessionKey | Ground::Variable | Ground::Annotation => Wants::Any,
-            Ground::Message => Wants::Text,
+            Ground::SessionKey | Ground::Variable => Wants::Any,
         }
     }
 }
@@ -214,95 +150,26 @@ impl Variables {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    fn reads_for_the_law(&self, name: &str) -> bool {
-        let named = self.0.iter().find(|(known, _)| known == name);
-        named.is_some_and(|(_, expression)| expression.reads_for_the_law(self))
-    }
-
     pub(super) fn add(&mut self, name: &str, expression: Expression) {
         self.0.push((name.to_owned(), expression));
     }
 
-    /// Their values, each of which may rest on those before it.
-    pub(super) fn values(&self, documents: &Documents<'_>, view: &View<'_>) -> Values {
-        let mut values = Values::default();
+    /// Their values. One that errs is left out, so that naming it is an error; `None` if one depends on an object that is not known.
+    pub(super) fn values(&self, documents: &Documents<'_>, object: Object<'_>) -> Option<Value> {
+        let mut known = Value::Object(Map::new());
         for (name, expression) in &self.0 {
-            let (outcome, waits) = {
-                let scene = documents.scene(view, &values);
-                let outcome = expression.0.evaluate(&scene.bindings);
-                let waits = outcome
-                    .as_ref()
-                    .err()
-                    .and_then(|fault| scene.waits_for(&expression.0, fault));
-                (outcome, waits)
-            };
-            match (outcome, waits, values.known.as_object_mut()) {
-                (Ok(value), _, Some(fields)) => {
+            let outcome = expression.0.evaluate(&documents.bindings(object, Some(&known)));
+            match (outcome, known.as_object_mut()) {
+                (Ok(value), Some(fields)) => {
                     fields.insert(name.clone(), value.into_json());
                 }
-                (Err(_), Some(kind), _) => {
-                    values.open.insert(name.clone(), kind);
-                }
-                (Ok(_) | Err(_), _, _) => {}
+                (Err(EvalFault::Absent(root)), _) if root == "object" => return None,
+                (Ok(_) | Err(_), _) => {}
             }
         }
-        values
+        Some(known)
     }
 }
-
-impl Default for Values {
-    fn default() -> Self {
-        Self {
-            known: Value::Object(Map::new()),
-            open: BTreeMap::new(),
-        }
-    }
-}
-
-impl Scene<'_> {
-    /// What has to be known before the program can end otherwise than by this fault.
-    fn waits_for(&self, program: &Program, fault: &EvalFault) -> Option<LookupKind> {
-        let variable = || {
-            program
-                .variables_named()
-                .iter()
-                .find_map(|name| self.open.get(name))
-                .copied()
-        };
-        match fault {
-            EvalFault::Absent(root) => looked_up(root),
-            // A variable that is open is not there: naming it fails, and nothing else can be made of that (`has()` is refused at load).
-            EvalFault::Failed(_) => variable(),
-            EvalFault::OverBudget | EvalFault::WrongType { .. } => None,
-        }
-    }
-}
-
-/// Everything that a policy's expressions may name.
-const ROOTS: [&str; 13] = [
-    "request",
-    "user",
-    "claims",
-    "agent",
-    "object",
-    "oldObject",
-    "target",
-    "container",
-    "serviceAccount",
-    "namespaceObject",
-    "dependents",
-    "members",
-    "now",
-];
-
-/// The look-up that a root comes by.
-fn looked_up(root: &str) -> Option<LookupKind> {
-    // Exec enters a container of the target.
-    let root = if root == CONTAINER { "target" } else { root };
-    LookupKind::ALL.into_iter().find(|kind| kind.root() == root)
-}
-
-const CONTAINER: &str = "container";
 
 impl<'a> Identity<'a> {
     pub(super) fn of(verified: &'a Verified) -> Self {
@@ -318,11 +185,6 @@ impl<'a> Identity<'a> {
             user,
             claims: verified.claims(),
         }
-    }
-
-    /// One that nobody has shown a token of.
-    pub(super) fn supposed(user: Value, claims: &'a Value) -> Self {
-        Self { user, claims }
     }
 
     fn bindings(&self) -> Bindings<'_> {
@@ -348,29 +210,25 @@ impl<'c> Documents<'c> {
         }
     }
 
-    pub(super) fn scene<'a>(&'a self, view: &'a View<'_>, values: &'a Values) -> Scene<'a> {
-        let mut bindings = self.bindings();
-        for kind in LookupKind::ALL {
-            if let Some(value) = view.value(kind) {
-                bindings.bind(kind.root(), value);
-            }
-        }
-        if let Some(container) = view.container() {
-            bindings.bind(CONTAINER, container);
-        }
-        bindings.bind("variables", &values.known);
-        Scene {
-            bindings,
-            open: &values.open,
-        }
+    pub(super) fn scene<'a>(&'a self, object: Object<'a>, variables: Option<&'a Value>) -> Scene<'a> {
+        Scene(self.bindings(object, variables))
     }
 
-    fn bindings(&self) -> Bindings<'_> {
+    fn bindings<'a>(&'a self, object: Object<'a>, variables: Option<&'a Value>) -> Bindings<'a> {
         let mut bindings = Bindings::new(Some(self.now));
         bindings.bind("request", &self.request).bind("agent", &self.agent);
         bindings
             .bind("user", &self.identity.user)
             .bind("claims", self.identity.claims);
+        match object {
+            Object::Known(object) => {
+                bindings.bind("object", object);
+            }
+            Object::Unknown => {}
+        }
+        if let Some(variables) = variables {
+            bindings.bind("variables", variables);
+        }
         bindings
     }
 }
@@ -379,7 +237,7 @@ impl<'c> Documents<'c> {
 fn agent(caller: &Caller) -> Value {
     caller.agent().map_or(Value::Null, |agent| {
         let account = agent.service_account();
-        json!({ "name": agent.name(), "labels": agent.labels(), "serviceAccount": { "namespace": account.namespace, "name": account.name } })
+        json!({ "name": agent.name(), "serviceAccount": { "namespace": account.namespace, "name": account.name } })
     })
 }
 
@@ -399,10 +257,6 @@ fn request(action: &Action, resource: &ResourceRef, name: Named<'_>) -> Value {
     if let Some(seconds) = options.grace_period_seconds {
         written.insert("gracePeriodSeconds", json!(seconds));
     }
-    written.extend(terminal(action));
-    // As it is, in full and in order: masked, a word of it could hide from a rule. Texts made of it pass the masker.
-    let words = action.query().iter().filter(|(name, _)| name == "command");
-    let command: Vec<_> = words.map(|(_, word)| word).collect();
     json!({
         "verb": action.verb().as_str(),
         "apiGroup": resource.group,
@@ -413,42 +267,7 @@ fn request(action: &Action, resource: &ResourceRef, name: Named<'_>) -> Value {
         "name": match name { Named::Exactly(name) => name, Named::Open => "" },
         "dryRun": options.dry_run,
         "options": written,
-        "command": command,
-        "path": action.tail().iter().map(|part| format!("/{part}")).collect::<String>(),
     })
-}
-
-/// What exec and attach say of themselves.
-fn terminal(action: &Action) -> Vec<(&'static str, Value)> {
-    let said = |name: &str| {
-        action
-            .query()
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
-    match action.verb() {
-        Verb::Exec | Verb::Attach => {
-            let mut options: Vec<_> = ["stdin", "stdout", "stderr", "tty"]
-                .map(|name| (name, json!(said(name) == Some("true"))))
-                .into();
-            options.extend(said("container").map(|name| ("container", json!(name))));
-            options
-        }
-        Verb::PortForward => {
-            let ports = action.query().iter().filter(|(key, _)| key == "ports");
-            vec![("ports", json!(ports.map(|(_, port)| port).collect::<Vec<_>>()))]
-        }
-        Verb::Get
-        | Verb::List
-        | Verb::Watch
-        | Verb::Create
-        | Verb::Update
-        | Verb::Patch
-        | Verb::Delete
-        | Verb::DeleteCollection
-        | Verb::Proxy => Vec::new(),
-    }
 }
 
 fn clock_time(now: Timestamp) -> SystemTime {

@@ -1,33 +1,55 @@
-//! The judgment of one request: free actions, self-protection, agent scope, policies, thresholds of risk, in this order.
+//! The judgment of one request: free actions, self-protection, agent scope, policies, in this order.
 //!
 //! In: a caller, an action, the facts so far. Out: a [`Step`]: the facts that are missing, or the judgment.
 //! Refuses: what any of them refuses; Deny over RequireApproval over Warn, whatever the order of files.
 //! Deliberately does not: fetch anything, or say yes where a fact is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mantlet_api::policy::{Strength, ValidationAction};
 use serde_json::Value;
 
-use crate::action::{Action, ResourceRef, Sort, Target, Verb};
+use crate::action::{Action, ResourceRef, Target, Verb};
 use crate::identity::Caller;
 use crate::mask::Masked;
 use crate::time::Timestamp;
-use crate::wire::bound;
+use crate::wire::body::Form;
 
-use super::cel::Documents;
-use super::facts::{Affected, Fact, Facts};
-use super::look_ups::{LookupKind, Lookups};
+use super::cel::{Documents, Object};
+use super::facts::{Fact, Facts, Lookups};
 use super::matching::Named;
-use super::policy::{Finding, Policy};
-use super::risk::{self, Size, Tally};
-use super::sight::{self, Sight, View};
-use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Terms, Verdict};
+use super::policy::{Opinion, Policy};
+use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Verdict};
 use super::{ClusterRef, Law, message, scope};
 
 /// The virtual API, which the gateway answers itself and which has rules of its own.
 pub(super) const VIRTUAL_GROUP: &str = "gate.mantlet.dev";
+
+/// Groups whose API the API server itself serves, so that it honors `dryRun`. An aggregated server may ignore it and store the object.
+const SERVED_BY_KUBERNETES: [&str; 22] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
 
 impl Law {
     /// Judges a request as far as the facts reach. Pure: the same input gives the same step.
@@ -39,15 +61,14 @@ impl Law {
         facts: &Facts,
         now: Timestamp,
     ) -> Step {
-        let view = View::of(caller, action, facts);
-        let mut sitting = Sitting::begin(self, caller, action, facts, &view);
+        let sight = Sight::of(action, facts);
+        let mut sitting = Sitting::begin(self, caller, action, &sight);
         if let Some(resource) = judged(action) {
             let case = Case {
                 cluster: &cluster.name,
                 resource,
                 name: named(action, resource),
                 now,
-                facts,
             };
             sitting.judge(&case);
         }
@@ -83,7 +104,21 @@ struct Case<'a> {
     resource: &'a ResourceRef,
     name: Named<'a>,
     now: Timestamp,
-    facts: &'a Facts,
+}
+
+/// What the judgment can see of the object that the request would store.
+enum Sight<'a> {
+    Seen(&'a Value),
+    /// There is none: the request reads, deletes or connects.
+    Nothing,
+    Unasked,
+    /// The API server refused the rehearsal and would refuse the request.
+    Answered {
+        code: u16,
+        status: &'a Arc<Masked<Value>>,
+    },
+    /// It could not be had.
+    Blind(String),
 }
 
 /// One judgment in the making.
@@ -91,16 +126,11 @@ struct Sitting<'a> {
     law: &'a Law,
     caller: &'a Arc<Caller>,
     action: &'a Arc<Action>,
-    facts: &'a Facts,
-    view: &'a View<'a>,
+    sight: &'a Sight<'a>,
     applied: Vec<Applied>,
-    /// Rules that cannot be judged before something is known, and what.
-    waiting: Vec<(Rule, LookupKind)>,
+    waiting: Vec<Rule>,
     not_judged: Vec<Rule>,
-    /// The API server's own refusal of the request, met by a rule that counts.
-    answered: Option<(LookupKind, u16, &'a Arc<Masked<Value>>)>,
-    tally: Tally,
-    annotations: BTreeMap<String, String>,
+    answered: bool,
 }
 
 /// The resource of an action that the law has a say in; `None` for what is free to every recognized caller.
@@ -147,9 +177,63 @@ fn named<'a>(action: &'a Action, resource: &'a ResourceRef) -> Named<'a> {
     submitted.filter(|n| !n.is_empty()).map_or(Named::Open, Named::Exactly)
 }
 
-/// Whether the request itself is a dry run, of an API that is known to honor it.
-fn rehearses(action: &Action) -> bool {
-    action.options().dry_run && sight::honors_dry_run(action)
+impl<'a> Sight<'a> {
+    fn of(action: &'a Action, facts: &'a Facts) -> Self {
+        match action.verb() {
+            Verb::Create | Verb::Update if !is_scale(action) => match action.submitted() {
+                Some(object) => Sight::Seen(object),
+                None => Sight::Blind(String::from("the request brought no object")),
+            },
+            Verb::Create | Verb::Update | Verb::Patch => Self::of_rehearsal(action, facts),
+            Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Delete
+            | Verb::DeleteCollection
+            | Verb::Exec
+            | Verb::Attach
+            | Verb::PortForward
+            | Verb::Proxy => Sight::Nothing,
+        }
+    }
+
+    fn of_rehearsal(action: &Action, facts: &'a Facts) -> Self {
+        match facts.object() {
+            Fact::Unasked if turns_around(action) => Sight::Blind(String::from(
+                "what `copy` and `move` of a JSON patch make depends on what is stored at the moment of the change",
+            )),
+            Fact::Unasked if honors_dry_run(action) => Sight::Unasked,
+            Fact::Unasked => Sight::Blind(String::from("an API that is not Kubernetes' own may ignore dryRun")),
+            Fact::Known(object) => Sight::Seen(object),
+            Fact::Absent => Sight::Blind(String::from("the dry-run returned no object")),
+            Fact::Refused { code, status } if is_final(*code, status) => Sight::Answered { code: *code, status },
+            Fact::Refused { code, .. } => Sight::Blind(format!("the dry-run was refused with {code}")),
+            Fact::Failed(text) => Sight::Blind(text.clone()),
+        }
+    }
+
+    /// The object as expressions see it; `None` while it is unknown.
+    fn object(&self) -> Object<'_> {
+        match self {
+            Sight::Seen(object) => Object::Known(object),
+            Sight::Nothing => Object::Known(&Value::Null),
+            Sight::Unasked | Sight::Answered { .. } | Sight::Blind(_) => Object::Unknown,
+        }
+    }
+}
+
+/// Whether the request can come out otherwise than its rehearsal, though nobody touches the fields that it names: the caller may change
+/// the source of a `copy` in between. Every other patch brings its values along.
+fn turns_around(action: &Action) -> bool {
+    let patch = action.body().filter(|body| body.form() == Form::JsonPatch);
+    let operations = patch.and_then(|body| body.masked().as_array()).into_iter().flatten();
+    operations
+        .filter_map(|operation| operation.get("op").and_then(Value::as_str))
+        .any(|op| matches!(op, "copy" | "move"))
+}
+
+fn is_scale(action: &Action) -> bool {
+    action.resource().is_some_and(|r| r.subresource == "scale")
 }
 
 fn is_secret(action: &Action) -> bool {
@@ -158,45 +242,41 @@ fn is_secret(action: &Action) -> bool {
         .is_some_and(|r| r.group.is_empty() && r.resource == "secrets")
 }
 
+fn honors_dry_run(action: &Action) -> bool {
+    action
+        .resource()
+        .is_some_and(|r| SERVED_BY_KUBERNETES.contains(&r.group.as_str()))
+}
+
+/// Whether the API server would answer the same to the real request. An admission webhook with side effects refuses rehearsals only
+/// (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`, NewDryRunUnsupportedErr).
+fn is_final(code: u16, status: &Value) -> bool {
+    let text = status.get("message").and_then(Value::as_str).unwrap_or_default();
+    matches!(code, 400 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422) && !text.contains("does not support dry run")
+}
+
 impl<'a> Sitting<'a> {
-    fn begin(
-        law: &'a Law,
-        caller: &'a Arc<Caller>,
-        action: &'a Arc<Action>,
-        facts: &'a Facts,
-        view: &'a View<'a>,
-    ) -> Self {
+    fn begin(law: &'a Law, caller: &'a Arc<Caller>, action: &'a Arc<Action>, sight: &'a Sight<'a>) -> Self {
         let (applied, waiting, not_judged) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             law,
             caller,
             action,
-            facts,
-            view,
+            sight,
             applied,
             waiting,
             not_judged,
-            answered: None,
-            tally: Tally::nothing(),
-            annotations: BTreeMap::new(),
+            answered: false,
         }
     }
 
     fn judge(&mut self, case: &Case<'a>) {
-        self.tally
-            .begin(self.action.verb(), case.resource, rehearses(self.action));
-        self.tally.affects(self.size(case));
         self.judge_by_self_protection(case);
         self.judge_by_scope(case);
-        self.judge_by_policies(case);
-        self.judge_by_risk();
-    }
-
-    fn judge_by_policies(&mut self, case: &Case<'a>) {
-        let (law, verb) = (self.law, self.action.verb());
+        let law = self.law;
         let policies = law
-            .policies_for(self.caller, verb, case.resource)
-            .filter(|p| p.speaks_about(case.cluster, self.caller, verb, case.resource, case.name));
+            .policies_for(self.action.verb())
+            .filter(|p| p.speaks_about(case.cluster, self.caller, self.action.verb(), case.resource, case.name));
         let policies: Vec<&Policy> = policies.collect();
         if self.denied() {
             self.not_judged.extend(policies.iter().map(|p| rule_of(p)));
@@ -215,13 +295,8 @@ impl<'a> Sitting<'a> {
             return;
         }
         let unseen = "What it would store could not be checked against the gateway's own protection";
-        if let Some(object) = self.look(
-            &rule,
-            ValidationAction::Deny,
-            Strength::Enforce,
-            unseen,
-            LookupKind::DryRun,
-        ) && let Some(message) = own.objection_to(case.resource, object)
+        if let Some(object) = self.look(&rule, ValidationAction::Deny, Strength::Enforce, unseen)
+            && let Some(message) = own.objection_to(case.resource, object)
         {
             self.against(rule, ValidationAction::Deny, message);
         }
@@ -236,19 +311,12 @@ impl<'a> Sitting<'a> {
         for (action, message) in scope::objections(agent, self.action, case.resource, case.name) {
             self.against(rule.clone(), action, message);
         }
-        if !scope::wants_object(self.law, self.action, case.resource) {
+        if !scope::wants_object(self.action, case.resource) {
             return;
         }
         let unseen = "what it would store could not be checked against the agent's scope";
-        let (hold, enforce) = (ValidationAction::RequireApproval, Strength::Enforce);
-        if let Some(object) = self.look(&rule, hold, enforce, unseen, LookupKind::DryRun) {
-            let asked = scope::Asked {
-                cluster: case.cluster,
-                verb: self.action.verb(),
-                resource: case.resource,
-                name: case.name,
-            };
-            for (action, message) in scope::objections_to(self.law, agent, asked, object) {
+        if let Some(object) = self.look(&rule, ValidationAction::RequireApproval, Strength::Enforce, unseen) {
+            for (action, message) in scope::objections_to(agent, case.resource, object) {
                 self.against(rule.clone(), action, message);
             }
         }
@@ -257,62 +325,23 @@ impl<'a> Sitting<'a> {
     fn judge_by_policy(&mut self, policy: &Policy, documents: &Documents<'_>) {
         let rule = rule_of(policy);
         let strength = policy.strength(self.caller.verified().population());
-        let opinion = policy.opinion(documents, self.view);
-        for finding in opinion.against {
-            self.tally
-                .add(finding.points, strength, &rule.to_string(), &finding.message);
-            self.applied.push(applied(&rule, strength, finding));
-        }
-        for (on, finding) in opinion.waits {
-            let before = self.applied.len();
-            self.look(&rule, finding.action, strength, &finding.message.told, on);
-            if self.applied.len() > before {
-                self.tally
-                    .add(finding.points, strength, &rule.to_string(), &finding.message);
+        match policy.opinion(documents, self.sight.object()) {
+            Opinion::Silent => {}
+            Opinion::Against {
+                action,
+                message,
+                because,
+            } => {
+                self.applied.push(Applied {
+                    rule,
+                    action,
+                    strength,
+                    message: message.to_owned(),
+                    because,
+                });
             }
-        }
-        self.annotations.extend(opinion.annotations);
-    }
-
-    /// How many objects the request affects, as far as the facts say.
-    fn size(&self, case: &Case<'_>) -> Size {
-        if rehearses(self.action) {
-            return Size::Objects(1);
-        }
-        let listed = |fact: &Fact<Arc<Affected>>| match fact {
-            Fact::Known(affected) => affected.objects.len() + usize::from(affected.more),
-            Fact::Unasked | Fact::Absent | Fact::Refused { .. } | Fact::Forbidden { .. } | Fact::Failed(_) => 0,
-        };
-        match self.action.verb().sort() {
-            Sort::Deletes => Size::Objects(1 + listed(&case.facts.dependents) + listed(&case.facts.members)),
-            Sort::Stores if risk::counts_in_object(self.action.verb(), case.resource) => {
-                match self.view.value(LookupKind::DryRun) {
-                    Some(object) => Size::Objects(risk::objects_of(object)),
-                    None => Size::Open,
-                }
-            }
-            Sort::Stores | Sort::Reads | Sort::Connects => Size::Objects(1),
-        }
-    }
-
-    /// The thresholds, where somebody set any. What the size could still change is asked for.
-    fn judge_by_risk(&mut self) {
-        let thresholds = self.law.thresholds(self.caller);
-        let so_far = self.strictest().map_or(ValidationAction::None, |a| a.action);
-        if self.tally.needs_size(thresholds, so_far) {
-            let unseen = "how many objects it affects could not be found out";
-            self.look(
-                &Rule::Risk,
-                ValidationAction::RequireApproval,
-                Strength::Enforce,
-                unseen,
-                LookupKind::DryRun,
-            );
-        }
-        match risk::verdict(self.tally.weigh().score, thresholds) {
-            ValidationAction::None | ValidationAction::Warn => {}
-            action @ (ValidationAction::RequireApproval | ValidationAction::Deny) => {
-                self.against(Rule::Risk, action, self.tally.told());
+            Opinion::Waits { action, message } => {
+                self.look(&rule, action, strength, message);
             }
         }
     }
@@ -323,27 +352,18 @@ impl<'a> Sitting<'a> {
             action,
             strength: Strength::Enforce,
             message,
-            withheld: None,
             because: Because::Violated,
         });
     }
 
-    /// What `rule` needs to know. Without it the rule waits, or acts, or leaves the word to the API server.
-    fn look(
-        &mut self,
-        rule: &Rule,
-        action: ValidationAction,
-        strength: Strength,
-        message: &str,
-        kind: LookupKind,
-    ) -> Option<&'a Value> {
-        match self.view.sight(kind) {
-            Sight::Seen(value) => return Some(value),
-            Sight::Unasked => self.waiting.push((rule.clone(), kind)),
-            Sight::Answered { code, status } => {
-                if strength == Strength::Enforce {
-                    self.answered.get_or_insert((kind, *code, status));
-                }
+    /// The object that `rule` needs. Without it the rule waits, or acts, or leaves the word to the API server.
+    fn look(&mut self, rule: &Rule, action: ValidationAction, strength: Strength, message: &str) -> Option<&'a Value> {
+        match self.sight {
+            Sight::Seen(object) => return Some(object),
+            Sight::Nothing => return Some(&Value::Null),
+            Sight::Unasked => self.waiting.push(rule.clone()),
+            Sight::Answered { .. } => {
+                self.answered |= strength == Strength::Enforce;
                 self.not_judged.push(rule.clone());
             }
             Sight::Blind(why) => {
@@ -353,7 +373,6 @@ impl<'a> Sitting<'a> {
                     action,
                     strength,
                     message: message.to_owned(),
-                    withheld: None,
                     because,
                 });
             }
@@ -374,25 +393,22 @@ impl<'a> Sitting<'a> {
     /// A denial ends it; then the missing facts; then the API server's own refusal, which has the last word over asking a human.
     fn close(mut self) -> Step {
         if !self.denied() && !self.waiting.is_empty() {
-            let kinds: BTreeSet<_> = self.waiting.iter().map(|(_, kind)| *kind).collect();
-            return Step::Need(Lookups::of(kinds, self.caller, self.action, self.facts));
+            return Step::Need(Lookups::dry_run(self.caller, self.action));
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        self.not_judged.extend(waiting.into_iter().map(|(rule, _)| rule));
+        self.not_judged.append(&mut self.waiting);
         let verdict = self.verdict();
-        let warnings = message::warnings(&self.applied);
+        let warnings = self.applied.iter().filter_map(message::warning).collect();
         let not_judged = self.not_judged.iter().map(Rule::to_string).collect();
-        Step::Done(Box::new(Judgment {
+        Step::Done(Judgment {
             verdict,
             applied: self.applied,
             warnings,
             not_judged,
-            risk: self.tally.weigh(),
-            annotations: self.annotations,
-        }))
+        })
     }
 
     fn verdict(&self) -> Verdict {
+        let allow = || Verdict::Allow(Permit::grant(self.caller, self.action, self.law.epoch));
         match self.strictest() {
             Some(applied) if applied.action == ValidationAction::Deny => {
                 Verdict::Deny(message::denied(self.action, applied))
@@ -402,36 +418,18 @@ impl<'a> Sitting<'a> {
                 (None, Some((ValidationAction::RequireApproval | ValidationAction::Deny, applied))) => {
                     Verdict::Hold(message::held(self.action, applied))
                 }
-                (None, Some((ValidationAction::Warn | ValidationAction::None, _)) | None) => self.allow(),
+                (None, Some((ValidationAction::Warn, _)) | None) => allow(),
             },
         }
-    }
-
-    /// Leave to change the object that was judged, and no other state of it. A caller who counts on another one has the API server's own
-    /// answer: it would find the same, or what nobody has judged.
-    fn allow(&self) -> Verdict {
-        let precondition = sight::precondition(self.action, self.facts);
-        if precondition
-            .as_ref()
-            .is_some_and(|p| bound::contradicts(self.action, p))
-        {
-            let status = Arc::new(sight::conflict(self.action));
-            return Verdict::Deny(message::refused_upstream(409, &status));
-        }
-        let terms = Terms {
-            precondition,
-            ..Terms::default()
-        };
-        Verdict::Allow(Permit::grant(self.caller, self.action, terms, self.law.epoch))
     }
 
     /// The API server's own refusal, if a rule that counts needed what it refused. Not that of a write on a Secret which is held in any case:
     /// whether a field conflicts or is immutable would tell each guess of its value.
     fn refusal(&self) -> Option<(u16, &Arc<Masked<Value>>)> {
-        match self.answered {
-            Some((LookupKind::DryRun, ..)) if self.strictest().is_some() && is_secret(self.action) => None,
-            Some((_, code, status)) => Some((code, status)),
-            None => None,
+        match self.sight {
+            Sight::Answered { .. } if self.strictest().is_some() && is_secret(self.action) => None,
+            Sight::Answered { code, status } if self.answered => Some((*code, status)),
+            Sight::Answered { .. } | Sight::Seen(_) | Sight::Nothing | Sight::Unasked | Sight::Blind(_) => None,
         }
     }
 }
@@ -439,16 +437,5 @@ impl<'a> Sitting<'a> {
 fn rule_of(policy: &Policy) -> Rule {
     Rule::Policy {
         name: policy.name.clone(),
-    }
-}
-
-fn applied(rule: &Rule, strength: Strength, finding: Finding) -> Applied {
-    Applied {
-        rule: rule.clone(),
-        action: finding.action,
-        strength,
-        message: finding.message.told,
-        withheld: finding.message.withheld,
-        because: finding.because,
     }
 }

@@ -1,13 +1,15 @@
-//! What the law learned about the cluster for one judgment. What it asks for, and how, is `look_ups`' business.
+//! What the law learned about the cluster for one judgment, and what it asks for.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::action::Action;
+use crate::identity::Caller;
 use crate::mask::Masked;
+use crate::wire::outgoing::{Outgoing, outgoing};
 
-use super::inspect::{list, text};
-use super::look_ups::{Learned, LookupKind, Lookups};
+use super::verdict::Terms;
 
 /// One thing that may be known. Absence of knowledge is never a pass.
 #[derive(Debug, Clone, Default)]
@@ -22,11 +24,6 @@ pub enum Fact<T> {
         code: u16,
         status: Arc<Masked<Value>>,
     },
-    /// The caller has no right to the request itself, so nothing was read on its behalf that it may not read. The API server's answer to the
-    /// request would be this one.
-    Forbidden {
-        status: Arc<Masked<Value>>,
-    },
     /// It could not be had; why, without secrets.
     Failed(String),
 }
@@ -34,141 +31,130 @@ pub enum Fact<T> {
 /// Everything learned so far. `Facts::default()` knows nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// What the request would store: the outcome of its dry-run.
     object: Fact<Arc<Masked<Value>>>,
-    /// What is stored now.
-    pub(super) old_object: Fact<Arc<Masked<Value>>>,
-    /// The pod that the request reaches into.
-    pub(super) target: Fact<Arc<Masked<Value>>>,
-    pub(super) namespace_object: Fact<Arc<Masked<Value>>>,
-    /// What a delete takes along.
-    pub(super) dependents: Fact<Arc<Affected>>,
-    /// What a deletecollection, or the deletion of a namespace or a CRD, hits.
-    pub(super) members: Fact<Arc<Affected>>,
-    /// The ServiceAccount of the pod at stake: `{ namespace, name, rights }`.
-    pub(super) service_account: Fact<Arc<Masked<Value>>>,
 }
 
-/// Some objects, up to a cap.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Affected {
-    pub objects: Vec<ObjectId>,
-    /// There are more than could be listed.
-    pub more: bool,
+/// The look-ups that the law asks for, all independent of one another.
+#[derive(Debug)]
+#[must_use = "the judgment waits for these"]
+pub struct Lookups(Vec<Lookup>);
+
+/// One request that the gateway makes for a judgment, as the caller. Minted by the law only.
+///
+/// ```compile_fail,E0451
+/// use std::sync::Arc;
+/// use mantlet_core::{action::Action, identity::Caller, law::{Lookup, LookupKind}};
+///
+/// fn forge(caller: Arc<Caller>, action: Arc<Action>) -> Lookup {
+///     Lookup { kind: LookupKind::DryRun, caller, action }
+/// }
+/// ```
+///
+/// ```
+/// use mantlet_core::law::{Fact, Learned, Lookup};
+///
+/// fn give_up(lookup: &Lookup) -> Learned {
+///     lookup.learned(Fact::Failed(String::from("the cluster cannot be reached")))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Lookup {
+    kind: LookupKind,
+    caller: Arc<Caller>,
+    action: Arc<Action>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectId {
-    pub api_version: String,
-    pub kind: String,
-    /// Empty for what is in none.
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupKind {
+    /// The caller's own request with `dryRun=All`: what would be stored.
+    DryRun,
+}
+
+/// The answer to one [`Lookup`].
+#[derive(Debug)]
+pub struct Learned {
+    kind: LookupKind,
+    fact: Fact<Arc<Masked<Value>>>,
 }
 
 impl Facts {
     /// Takes in the answers of one round. What was asked and is still unknown then has failed: nothing is asked twice.
-    pub fn learn(&mut self, asked: &Lookups, answers: Vec<Learned>) {
+    pub fn learn(&mut self, answers: Vec<Learned>) {
         for answer in answers {
-            self.set(answer.kind, answer.fact);
-        }
-        for lookup in asked {
-            if self.is_unasked(lookup.kind()) {
-                self.set(lookup.kind(), Fact::Failed(String::from("the look-up gave no answer")));
+            match answer.kind {
+                LookupKind::DryRun => self.object = answer.fact,
             }
         }
-    }
-
-    pub(super) fn document(&self, kind: LookupKind) -> &Fact<Arc<Masked<Value>>> {
-        match kind {
-            LookupKind::DryRun => &self.object,
-            LookupKind::OldObject => &self.old_object,
-            LookupKind::Target => &self.target,
-            LookupKind::NamespaceObject => &self.namespace_object,
-            LookupKind::Rights => &self.service_account,
-            LookupKind::Dependents | LookupKind::Members => &Fact::Unasked,
+        if matches!(self.object, Fact::Unasked) {
+            self.object = Fact::Failed(String::from("the dry-run gave no answer"));
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn knowing(object: Fact<Arc<Masked<Value>>>) -> Self {
-        Self {
-            object,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn affected(&self, kind: LookupKind) -> &Fact<Arc<Affected>> {
-        match kind {
-            LookupKind::Dependents => &self.dependents,
-            LookupKind::Members => &self.members,
-            LookupKind::DryRun
-            | LookupKind::OldObject
-            | LookupKind::Target
-            | LookupKind::NamespaceObject
-            | LookupKind::Rights => &Fact::Unasked,
-        }
-    }
-
-    fn set(&mut self, kind: LookupKind, fact: Fact<Arc<Masked<Value>>>) {
-        match kind {
-            LookupKind::DryRun => self.object = fact,
-            LookupKind::OldObject => self.old_object = fact,
-            LookupKind::Target => self.target = fact,
-            LookupKind::NamespaceObject => self.namespace_object = fact,
-            LookupKind::Rights => self.service_account = fact,
-            LookupKind::Dependents => self.dependents = fact.map(|known| Arc::new(Affected::read(&known))),
-            LookupKind::Members => self.members = fact.map(|known| Arc::new(Affected::read(&known))),
-        }
-    }
-
-    fn is_unasked(&self, kind: LookupKind) -> bool {
-        matches!(self.document(kind), Fact::Unasked) && matches!(self.affected(kind), Fact::Unasked)
+    pub(super) fn object(&self) -> &Fact<Arc<Masked<Value>>> {
+        &self.object
     }
 }
 
-impl<T> Fact<T> {
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Fact<U> {
-        match self {
-            Fact::Unasked => Fact::Unasked,
-            Fact::Known(known) => Fact::Known(change(known)),
-            Fact::Absent => Fact::Absent,
-            Fact::Refused { code, status } => Fact::Refused { code, status },
-            Fact::Forbidden { status } => Fact::Forbidden { status },
-            Fact::Failed(why) => Fact::Failed(why),
-        }
+impl Lookups {
+    pub(super) fn dry_run(caller: &Arc<Caller>, action: &Arc<Action>) -> Self {
+        Self(vec![Lookup {
+            kind: LookupKind::DryRun,
+            caller: Arc::clone(caller),
+            action: Arc::clone(action),
+        }])
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Lookup> {
+        self.0.iter()
     }
 }
 
-impl Affected {
-    /// As expressions see it, and as it comes from a look-up: `{ items, count, more }`.
-    pub fn document(&self) -> Value {
-        let items: Vec<_> = self.objects.iter().map(ObjectId::document).collect();
-        json!({ "count": items.len(), "items": items, "more": self.more })
-    }
+impl<'a> IntoIterator for &'a Lookups {
+    type Item = &'a Lookup;
+    type IntoIter = std::slice::Iter<'a, Lookup>;
 
-    fn read(document: &Value) -> Self {
-        Self {
-            objects: list(document, "items").iter().map(ObjectId::read).collect(),
-            more: document.get("more").and_then(Value::as_bool).unwrap_or_default(),
-        }
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
-impl ObjectId {
-    pub fn document(&self) -> Value {
-        json!({ "apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name, "uid": self.uid })
+impl Lookup {
+    pub fn kind(&self) -> LookupKind {
+        self.kind
     }
 
-    fn read(document: &Value) -> Self {
-        let field = |name: &str| text(document, &[name]).unwrap_or_default().to_owned();
-        Self {
-            api_version: field("apiVersion"),
-            kind: field("kind"),
-            namespace: field("namespace"),
-            name: field("name"),
-            uid: field("uid"),
+    /// On whose behalf; the look-up goes upstream with this caller's impersonation.
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    pub fn action(&self) -> &Arc<Action> {
+        &self.action
+    }
+
+    /// The request to send: the action's own, that stores nothing and answers in plain JSON.
+    pub fn outgoing(&self) -> Outgoing {
+        match self.kind {
+            LookupKind::DryRun => rehearsal(&self.action),
         }
     }
+
+    pub fn learned(&self, fact: Fact<Arc<Masked<Value>>>) -> Learned {
+        Learned { kind: self.kind, fact }
+    }
+}
+
+/// The action's own request with `dryRun=All`. Writes with a body take options from the query only
+/// (apiserver `pkg/endpoints/handlers/{create,update,patch}.go`), so nothing in the body can undo it.
+fn rehearsal(action: &Action) -> Outgoing {
+    let mut request = outgoing(action, &Terms::none());
+    if !action.options().dry_run {
+        let joint = if request.path_and_query.contains('?') { '&' } else { '?' };
+        request.path_and_query.push(joint);
+        request.path_and_query.push_str("dryRun=All");
+    }
+    // A Table would not show the object.
+    request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("accept"));
+    request.headers.push(("accept", String::from("application/json")));
+    request
 }

@@ -9,11 +9,6 @@ impl Glob {
         Self(pattern.to_owned())
     }
 
-    /// The one name that it fits, if there is but one.
-    pub(super) fn literal(&self) -> Option<&str> {
-        (!self.0.contains('*')).then_some(self.0.as_str())
-    }
-
     pub(super) fn fits(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
         let (mut p, mut n) = (0, 0);

@@ -52,19 +52,6 @@ pub(super) fn secrets_of_pod_spec(spec: &Value) -> BTreeSet<String> {
     names
 }
 
-/// Names of the ServiceAccounts that a pod spec says it runs as: one, but for the old name of the field, which the API server still takes.
-pub(super) fn accounts_of_pod_spec(spec: &Value) -> BTreeSet<&str> {
-    let named = |field| text(spec, &[field]).filter(|name| !name.is_empty());
-    let named = [named("serviceAccountName"), named("serviceAccount")];
-    let named: BTreeSet<&str> = named.into_iter().flatten().collect();
-    // kubernetes `plugin/pkg/admission/serviceaccount/admission.go`, DefaultServiceAccountName.
-    if named.is_empty() {
-        BTreeSet::from(["default"])
-    } else {
-        named
-    }
-}
-
 /// Names of the Secrets that a ServiceAccount hands to the pods that use it.
 pub(super) fn secrets_of_service_account(object: &Value) -> BTreeSet<String> {
     ["secrets", "imagePullSecrets"]

@@ -47,32 +47,7 @@ impl ResourceRule {
             && fits_named(&self.names, name)
     }
 
-    /// Whether it speaks about everything that `other` speaks about. False where that cannot be said of globs that differ.
-    pub(super) fn covers(&self, other: &Self) -> bool {
-        let groups = other
-            .groups
-            .iter()
-            .all(|g| self.groups.iter().any(|mine| mine == "*" || mine == g));
-        let resources = other
-            .resources
-            .iter()
-            .all(|r| self.resources.iter().any(|mine| mine.covers(r)));
-        let operations = &self.operations;
-        let operations = other
-            .operations
-            .iter()
-            .all(|o| operations.contains(&Operation::All) || operations.contains(o));
-        let globs = |mine: &[Glob], theirs: &[Glob]| {
-            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|glob| mine.contains(glob)))
-        };
-        groups
-            && resources
-            && operations
-            && globs(&self.namespaces, &other.namespaces)
-            && globs(&self.names, &other.names)
-    }
-
-    fn has_operation(&self, verb: Verb) -> bool {
+    pub(super) fn has_operation(&self, verb: Verb) -> bool {
         self.operations
             .iter()
             .any(|o| *o == Operation::All || *o == operation(verb))
@@ -99,55 +74,12 @@ impl ResourcePattern {
         }
     }
 
-    /// The resource, if it is one and not any.
-    pub(super) fn literal(&self) -> Option<&str> {
-        match &self.resource {
-            Word::Any => None,
-            Word::Exactly(word) => Some(word),
-        }
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        self.resource.covers(&other.resource) && self.subresource.covers(&other.subresource)
-    }
-
-    /// Whether a request for it can ever have this operation: connecting subresources have a verb of their own and no other,
-    /// and of a subresource there is no collection.
-    pub(super) fn takes(&self, operation: Operation) -> bool {
-        let connects = match operation {
-            Operation::All => return true,
-            Operation::Exec => "exec",
-            Operation::Attach => "attach",
-            Operation::PortForward => "portforward",
-            Operation::Proxy => "proxy",
-            Operation::List | Operation::Watch | Operation::DeleteCollection => return self.subresource.fits(""),
-            Operation::Get | Operation::Create | Operation::Update | Operation::Patch | Operation::Delete => {
-                return self.connects().is_none();
-            }
-        };
-        self.subresource.fits(connects)
-    }
-
-    /// The verb of its own that a connecting subresource has.
-    pub(super) fn connects(&self) -> Option<&'static str> {
-        let Word::Exactly(subresource) = &self.subresource else {
-            return None;
-        };
-        ["exec", "attach", "portforward", "proxy"]
-            .into_iter()
-            .find(|verb| subresource == verb)
-    }
-
-    pub(super) fn fits(&self, resource: &ResourceRef) -> bool {
+    fn fits(&self, resource: &ResourceRef) -> bool {
         self.resource.fits(&resource.resource) && self.subresource.fits(&resource.subresource)
     }
 }
 
 impl Word {
-    fn covers(&self, other: &Self) -> bool {
-        *self == Word::Any || self == other
-    }
-
     fn fits(&self, text: &str) -> bool {
         match self {
             Word::Any => true,
@@ -156,23 +88,9 @@ impl Word {
     }
 }
 
-/// As it is written.
-impl std::fmt::Display for ResourcePattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = |word: &Word| match word {
-            Word::Any => String::from("*"),
-            Word::Exactly(text) => text.clone(),
-        };
-        match word(&self.subresource) {
-            none if none.is_empty() => f.write_str(&word(&self.resource)),
-            subresource => write!(f, "{}/{subresource}", word(&self.resource)),
-        }
-    }
-}
-
 /// A read or deletion of all namespaces touches each of them, so a rule about one speaks about it:
 /// otherwise `get secrets -A` would pass a rule about the secrets of `prod`.
-pub(super) fn namespace_of(verb: Verb, resource: &ResourceRef) -> Named<'_> {
+fn namespace_of(verb: Verb, resource: &ResourceRef) -> Named<'_> {
     match verb {
         Verb::List | Verb::Watch | Verb::DeleteCollection if resource.namespace.is_empty() => Named::Open,
         Verb::Get
@@ -197,7 +115,7 @@ fn fits_named(globs: &[Glob], name: Named<'_>) -> bool {
     }
 }
 
-pub(super) fn operation(verb: Verb) -> Operation {
+fn operation(verb: Verb) -> Operation {
     match verb {
         Verb::Get => Operation::Get,
         Verb::List => Operation::List,

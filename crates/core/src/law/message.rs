@@ -69,12 +69,9 @@ fn not_done(action: &Action) -> &'static str {
     }
 }
 
-/// A message of a policy, on one line, without control characters (an expression may have taken them from an object) and its full stop.
+/// A message of a policy, on one line and without its full stop.
 fn sentence(message: &str) -> String {
-    let words: Vec<_> = message
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<_> = message.split_whitespace().collect();
     words.join(" ").trim_end_matches('.').to_owned()
 }
 
@@ -90,8 +87,6 @@ pub(super) fn denied(action: &Action, applied: &Applied) -> Denial {
     let (reason, message) = match &applied.rule {
         Rule::SelfProtection => (DenialReason::SelfProtection, denied_by_self(action, applied)),
         Rule::AgentScope { .. } => (DenialReason::ScopeDenied, denied_by_scope(action, applied)),
-        Rule::AgentBudget { .. } => (DenialReason::LimitReached, denied_by_scope(action, applied)),
-        Rule::Risk => (DenialReason::PolicyDenied, denied_by_risk(action, applied)),
         Rule::Policy { name } => (DenialReason::PolicyDenied, denied_by_policy(action, name, applied)),
     };
     Denial {
@@ -131,25 +126,11 @@ fn denied_by_policy(action: &Action, name: &str, applied: &Applied) -> String {
     )
 }
 
-/// Neither the number nor the threshold: who knows them steers below.
-fn denied_by_risk(action: &Action, applied: &Applied) -> String {
-    format!(
-        "{}: {}. All in all it is too risky to go through this gateway: {}{}.\n\
-         Next: do not retry; do less in one request, or ask a human to make this change. {NOT_RBAC}",
-        what(action),
-        not_done(action),
-        sentence(&applied.message),
-        aside(&applied.because),
-    )
-}
-
 /// A rule of the law wants a human, whom nobody can ask yet.
 pub(super) fn held(action: &Action, applied: &Applied) -> Question {
     let who = match &applied.rule {
         Rule::SelfProtection => String::from("The gateway's own rule"),
         Rule::AgentScope { agent } => format!("The scope of agent \"{agent}\""),
-        Rule::AgentBudget { agent, .. } => format!("The limits of agent \"{agent}\""),
-        Rule::Risk => String::from("The risk of this"),
         Rule::Policy { name } => format!("Policy {name}"),
     };
     let message = format!(
@@ -182,38 +163,10 @@ fn detail(because: &Because) -> Option<String> {
     }
 }
 
-/// Runes of all `Warning` headers of an answer, and of each once they are more (apiserver `pkg/endpoints/filters/warning.go`).
-const WARNINGS: usize = 4 * 1024;
-const WARNING: usize = 256;
-
-/// Single lines for `Warning` headers, each said once; cut as the API server cuts its own.
-pub(super) fn warnings(applied: &[Applied]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in applied.iter().filter_map(warning) {
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-    let length = |line: &String| line.chars().count();
-    if lines.iter().map(length).sum::<usize>() <= WARNINGS {
-        return lines;
-    }
-    let mut room = WARNINGS;
-    lines
-        .into_iter()
-        .map(|line| line.chars().take(WARNING).collect())
-        .take_while(|line| {
-            let fits = room > 0;
-            room = room.saturating_sub(length(line));
-            fits
-        })
-        .collect()
-}
-
-/// Of a rule that does not count for the verdict, or only warns.
-fn warning(applied: &Applied) -> Option<String> {
+/// One line for a `Warning` header, where the rule does not count for the verdict or only warns.
+pub(super) fn warning(applied: &Applied) -> Option<String> {
     let would = match (applied.strength, applied.action) {
-        (Strength::Audit, _) | (_, ValidationAction::None) => return None,
+        (Strength::Audit, _) => return None,
         (Strength::Enforce, ValidationAction::Deny | ValidationAction::RequireApproval) => return None,
         (Strength::Enforce | Strength::Warn, ValidationAction::Warn) => "",
         (Strength::Warn, ValidationAction::RequireApproval) => " would need human approval for this",

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use mantlet_api::policy as written;
 
-use crate::action::{ResourceRef, Verb};
-use crate::identity::{Caller, NamedByCluster, Verified};
+use crate::action::Verb;
+use crate::identity::{NamedByCluster, Verified};
 
 mod compile;
 mod agent;
@@ -21,41 +21,25 @@ mod roles;
 mod evaluate;
 mod own;
 mod scope;
-mod references;
 mod policy;
-mod index;
-mod risk;
-mod bases;
 mod cel;
 mod matching;
 mod glob;
 mod inspect;
 mod facts;
-mod look_ups;
-mod sight;
-mod rights;
 mod verdict;
 mod message;
-mod rehearsal;
-mod doubts;
 #[cfg(test)]
 mod cases;
-#[cfg(test)]
-mod reference;
 
-pub use agent::{Agent, Budgets, Limit, Limits, Session};
+pub use agent::{Agent, Limit, Limits, Session};
 pub use compile::{Fault, Source};
-pub use doubts::{Doubt, Serves};
-pub use facts::{Affected, Fact, Facts, ObjectId};
-pub use look_ups::{Kept, Learned, Lookup, LookupKind, Lookups, PAGES_MAX, Query, Reader, observed};
-pub use rehearsal::{Conclusion, FACTS, Given, GivenFact, Persona, Rehearsed};
-pub use risk::{Risk, RiskReason};
+pub use facts::{Fact, Facts, Learned, Lookup, LookupKind, Lookups};
 pub use roles::Roles;
 pub use verdict::{
-    Allowance, Applied, Because, BudgetKind, Charge, Charges, Denial, DenialReason, Epoch, Judgment, Permit,
-    Precondition, Question, Rule, Step, Terms, Verdict,
+    Applied, Because, Charges, Denial, DenialReason, Epoch, Judgment, Permit, Question, Rule, Step, Terms, Verdict,
 };
-pub use written::{Elevation, RiskThresholds, Role, Strength, ValidationAction, Via};
+pub use written::{Role, Strength, ValidationAction};
 
 /// One snapshot of the law. Made whole by [`Law::compile`], never changed.
 #[derive(Debug)]
@@ -63,15 +47,13 @@ pub struct Law {
     epoch: Epoch,
     agents: Vec<Arc<Agent>>,
     own: own::Own,
-    references: references::References,
     grants: Vec<roles::Grant>,
     /// Issuer, subject, and whom the cluster takes them for.
     stand_ins: Vec<(String, String, Arc<NamedByCluster>)>,
     /// By name, so that the order of files never matters.
     policies: Vec<policy::Policy>,
-    index: index::Index,
-    /// Of everybody who has none of their own.
-    risk: RiskThresholds,
+    /// For each verb, the policies with a rule about it.
+    by_verb: [Vec<usize>; VERBS.len()],
 }
 
 /// Everything that was written, as it was read.
@@ -79,8 +61,6 @@ pub struct Law {
 pub struct Written {
     pub agents: Vec<(Source, written::Agent)>,
     pub policies: Vec<(Source, written::Policy)>,
-    /// `risk` of the configuration.
-    pub risk: Option<written::RiskThresholds>,
     /// `authorization.roles` of the configuration, in its order.
     pub roles: Vec<written::RoleGrant>,
     /// Namespaces of the gateway itself, for instance that of its in-cluster token. `mantlet-system` and those of upstream
@@ -133,18 +113,19 @@ impl Law {
         Roles::of(&self.grants, verified, cluster)
     }
 
-    /// Those that can speak about such a request, by name. Whether one does, it says itself.
-    fn policies_for(
-        &self,
-        caller: &Caller,
-        verb: Verb,
-        resource: &ResourceRef,
-    ) -> impl Iterator<Item = &policy::Policy> {
-        let candidates = self.index.candidates(caller, verb, resource);
-        candidates.into_iter().map(|at| &self.policies[at])
+    fn policies_for(&self, verb: Verb) -> impl Iterator<Item = &policy::Policy> {
+        self.by_verb[verb as usize].iter().map(|at| &self.policies[*at])
     }
+}
 
-    fn thresholds(&self, caller: &Caller) -> RiskThresholds {
-        caller.agent().and_then(|agent| agent.risk()).unwrap_or(self.risk)
-    }
+fn index(policies: &[policy::Policy]) -> [Vec<usize>; VERBS.len()] {
+    VERBS.map(|verb| {
+        let about = |p: &policy::Policy| p.rules.iter().any(|rule| rule.has_operation(verb));
+        policies
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| about(p))
+            .map(|(at, _)| at)
+            .collect()
+    })
 }

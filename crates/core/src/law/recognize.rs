@@ -11,7 +11,7 @@ use crate::identity::{Caller, Impersonation, NamedByCluster, Population, Verifie
 use crate::time::Timestamp;
 
 use super::agent::Agent;
-use super::cel::{Expression, Identity};
+use super::cel::Identity;
 use super::verdict::Denial;
 use super::{Law, message};
 
@@ -61,27 +61,14 @@ impl Law {
 
     /// The one agent that this identity is, if it may act here and now.
     fn admit(&self, verified: &Verified, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
-        standing(self.only_match(verified)?, cluster, now)
-    }
-
-    /// A caller who is supposed to be this agent, whatever the claims say. For rehearsals: nobody verified it.
-    pub(super) fn recognize_as(
-        &self,
-        name: &str,
-        verified: Arc<Verified>,
-        cluster: &str,
-        now: Timestamp,
-    ) -> Result<Caller, Denial> {
-        let agent = self.agents.iter().find(|agent| agent.name() == name).ok_or_else(|| {
-            let text = format!("there is no agent \"{name}\".");
-            message::not_recognized(&text, "name one that the files have", text.clone())
-        })?;
-        Ok(Caller {
-            verified,
-            agent: Some(standing(Arc::clone(agent), cluster, now)?),
-            session_key: json!(["agent", name, "rehearsal"]).to_string(),
-            stand_in: None,
-        })
+        let agent = self.only_match(verified)?;
+        if agent.expired(now) {
+            return Err(expired(&agent));
+        }
+        if !agent.scope.clusters.contains(cluster) {
+            return Err(message::other_cluster(&agent, cluster));
+        }
+        Ok(agent)
     }
 
     /// Every agent is tried: an identity that two of them claim belongs to none.
@@ -107,32 +94,6 @@ impl Law {
     }
 }
 
-/// Of the API server: `pkg/serviceaccount/claims.go`. What else a token holds is left out, so that an expression about it fails.
-fn claims_of_account(namespace: &str, account: &str) -> Value {
-    let about = json!({ "namespace": namespace, "serviceaccount": { "name": account } });
-    json!({ "sub": subject_of_account(namespace, account), "kubernetes.io": about })
-}
-
-fn user_of_account(cluster: &str, namespace: &str, account: &str) -> Value {
-    let username = format!("k8s:{cluster}:{namespace}:{account}");
-    json!({ "username": username, "subject": subject_of_account(namespace, account) })
-}
-
-fn subject_of_account(namespace: &str, account: &str) -> String {
-    format!("system:serviceaccount:{namespace}:{account}")
-}
-
-/// The agent, if it may act here and now.
-fn standing(agent: Arc<Agent>, cluster: &str, now: Timestamp) -> Result<Arc<Agent>, Denial> {
-    if agent.expired(now) {
-        Err(expired(&agent))
-    } else if !agent.scope.clusters.contains(cluster) {
-        Err(message::other_cluster(&agent, cluster))
-    } else {
-        Ok(agent)
-    }
-}
-
 fn unclear(agent: &Agent, why: &str) -> Denial {
     let text = "this identity is signed in, but whether it is a registered agent could not be decided.";
     let next = "whoever runs the gateway finds in its log which Agent's `match` fails on this token";
@@ -155,28 +116,7 @@ fn expired(agent: &Agent) -> Denial {
     message::not_recognized(&text, next, text.clone())
 }
 
-impl Law {
-    /// The agent that a pod would be, with the token of this ServiceAccount that the cluster puts into it.
-    pub(super) fn agent_by_account(&self, cluster: &str, namespace: &str, account: &str) -> Option<&Agent> {
-        let could_be = |agent: &&Arc<Agent>| agent.could_be(cluster, namespace, account);
-        self.agents.iter().find(could_be).map(Arc::as_ref)
-    }
-}
-
 impl Agent {
-    /// Whether a token of this ServiceAccount could be one of this agent. Of a token that does not exist yet only the names are known. An
-    /// expression that fails for want of the rest, but would say no to an account of another name, is about this account: it counts as true.
-    fn could_be(&self, cluster: &str, namespace: &str, account: &str) -> bool {
-        let claims = (claims_of_account(namespace, account), claims_of_account("", ""));
-        let this = Identity::supposed(user_of_account(cluster, namespace, account), &claims.0);
-        let other = Identity::supposed(user_of_account(cluster, "", ""), &claims.1);
-        let fits = |expression: &Expression| match expression.recognizes(&this) {
-            Ok(meant) => meant,
-            Err(_) => expression.recognizes(&other) == Ok(false),
-        };
-        self.matching.iter().all(fits)
-    }
-
     fn matches(&self, identity: &Identity<'_>) -> Result<bool, String> {
         for expression in &self.matching {
             if !expression.recognizes(identity)? {

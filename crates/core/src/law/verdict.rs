@@ -1,26 +1,23 @@
 //! What a judgment says: the verdict, and everything that led to it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction, Via};
+use mantlet_api::policy::{Strength, ValidationAction};
 use serde_json::Value;
 
 use crate::action::{Action, Effect};
-use crate::identity::{ActAs, Caller};
+use crate::identity::Caller;
 use crate::mask::Masked;
 
-use super::look_ups::Lookups;
-use super::risk::Risk;
+use super::facts::Lookups;
 
 /// One step of a judgment: facts are missing, or it is done.
 #[derive(Debug)]
 #[must_use = "a judgment nobody follows is no judgment"]
 pub enum Step {
     Need(Lookups),
-    Done(Box<Judgment>),
+    Done(Judgment),
 }
 
 /// The verdict with its reasons. All of it goes into the audit event.
@@ -33,9 +30,6 @@ pub struct Judgment {
     pub warnings: Vec<String>,
     /// Policies that could apply and were not reached, by name.
     pub not_judged: Vec<String>,
-    pub risk: Risk,
-    /// `auditAnnotations` of the policies that spoke, by their qualified keys.
-    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -97,57 +91,15 @@ pub struct Permit {
 #[serde(transparent)]
 pub struct Epoch(u64);
 
-/// What the law adds to an action before it goes upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Terms {
-    /// The object that was judged: if it is another one by then, the cluster refuses, and the request is judged again.
-    pub(super) precondition: Option<Precondition>,
-    /// In place of the caller's own upstream account: an elevation of what was approved. None without an approval.
-    pub(super) acts_as: Option<ServiceAccountRef>,
-}
+/// What the law adds to an action before it goes upstream. Nothing yet; preconditions come with approvals.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {}
 
-/// The state of one object that was judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Precondition {
-    /// It is this one, in this version; an empty version is any.
-    Exactly { uid: String, resource_version: String },
-    /// There is none of the name.
-    Absent,
-    /// It changed between two look-ups: nothing may be sent before it was judged anew.
-    Torn,
-}
-
-/// What carrying the action out uses up, all of it in one transaction or nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Charges(pub(super) Vec<Charge>);
-
-/// So much of one budget of one agent on one cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Charge {
-    pub budget: BudgetKind,
-    /// Distinct things, for instance uids, each with what people call it: each counts once in a window, however often it is named.
-    pub keys: BTreeMap<String, String>,
-    pub limit: Allowance,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BudgetKind {
-    /// Distinct objects destroyed, by uid.
-    Deletes,
-    /// Distinct namespaces changed.
-    Namespaces,
-    /// Distinct Secrets read.
-    SecretReads,
-    /// Requests that the law denied.
-    Denials,
-}
-
-/// So many in any stretch of time of this length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
-    pub count: u32,
-    pub per: Duration,
-}
+/// What carrying the action out uses up. Nothing yet; approvals and budgets come later.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Charges {}
 
 /// The operation would need a human's approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,13 +156,6 @@ pub enum Rule {
     AgentScope {
         agent: String,
     },
-    /// What the agent may use up in a stretch of time.
-    AgentBudget {
-        agent: String,
-        budget: BudgetKind,
-    },
-    /// The sum of the risk reached a threshold.
-    Risk,
     Policy {
         name: String,
     },
@@ -223,10 +168,7 @@ pub struct Applied {
     pub action: ValidationAction,
     /// `Enforce` counts for the verdict, `Warn` becomes a warning, `Audit` stays here.
     pub strength: Strength,
-    /// For the caller.
     pub message: String,
-    /// For the record, where the rule's words say more than the caller may read.
-    pub withheld: Option<String>,
     pub because: Because,
 }
 
@@ -241,12 +183,12 @@ pub enum Because {
 }
 
 impl Permit {
-    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, terms: Terms, epoch: Epoch) -> Self {
+    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, epoch: Epoch) -> Self {
         Self {
             caller: Arc::clone(caller),
             action: Arc::clone(action),
-            terms,
-            charges: Charges::default(),
+            terms: Terms {},
+            charges: Charges {},
             epoch,
         }
     }
@@ -274,26 +216,11 @@ impl Permit {
     pub fn effect(&self) -> Effect {
         self.action.effect()
     }
-
-    /// As whom the cluster sees the request: the caller, or the account that an approval named, by the way that is the agent's.
-    pub fn acts_as(&self) -> ActAs {
-        match &self.terms.acts_as {
-            Some(account) => ActAs::account(
-                account,
-                self.caller.agent().map_or(Via::Impersonation, |agent| agent.via()),
-            ),
-            None => self.caller.acts_as(),
-        }
-    }
 }
 
 impl Terms {
     pub(crate) fn none() -> Self {
-        Self::default()
-    }
-
-    pub fn precondition(&self) -> Option<&Precondition> {
-        self.precondition.as_ref()
+        Self {}
     }
 }
 
@@ -342,26 +269,12 @@ impl Denial {
     }
 }
 
-impl BudgetKind {
-    /// As `limits` of an Agent has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BudgetKind::Deletes => "deletes",
-            BudgetKind::Namespaces => "namespaces",
-            BudgetKind::SecretReads => "secretReads",
-            BudgetKind::Denials => "denials",
-        }
-    }
-}
-
-/// `built-in:self-protection`, `agent:NAME`, `agent:NAME/limits.deletes`, `risk`, `policy:NAME`: as audit annotations and causes carry it.
+/// `built-in:self-protection`, `agent:NAME`, `policy:NAME`: as audit annotations and causes carry it.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::SelfProtection => f.write_str("built-in:self-protection"),
             Rule::AgentScope { agent } => write!(f, "agent:{agent}"),
-            Rule::AgentBudget { agent, budget } => write!(f, "agent:{agent}/limits.{}", budget.as_str()),
-            Rule::Risk => f.write_str("risk"),
             Rule::Policy { name } => write!(f, "policy:{name}"),
         }
     }

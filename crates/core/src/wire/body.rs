@@ -92,13 +92,8 @@ impl Body {
 
     /// The body as it goes upstream, secrets included: for the gateway's forward stage and nobody else.
     pub fn outgoing(&self) -> Vec<u8> {
-        Self::write(self.form, &self.raw)
-    }
-
-    /// A tree of this form as it goes upstream.
-    pub(super) fn write(form: Form, raw: &Value) -> Vec<u8> {
-        let json = raw.to_string();
-        match form {
+        let json = self.raw.to_string();
+        match self.form {
             Form::ApplyPatch => plain_for_yaml(json).into_bytes(),
             Form::Object | Form::JsonPatch | Form::MergePatch | Form::StrategicMergePatch => json.into_bytes(),
         }

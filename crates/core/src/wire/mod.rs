@@ -7,7 +7,6 @@ pub mod json;
 mod yaml;
 #[cfg(test)]
 mod vectors;
-pub(crate) mod bound;
 pub mod outgoing;
 pub mod protobuf;
 

@@ -10,8 +10,6 @@ use bytes::Bytes;
 use crate::action::Action;
 use crate::law::Terms;
 
-use super::bound::bound;
-
 /// Method, path, headers and body for the API server. Header names are in lower case.
 pub struct Outgoing {
     pub method: &'static str,
@@ -20,28 +18,20 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// Writes `action` down for the API server, bound to what was judged where the terms say so.
-pub fn outgoing(action: &Action, terms: &Terms) -> Outgoing {
+/// Writes `action` down for the API server. `_terms` hold nothing yet; preconditions will come with approvals.
+pub fn outgoing(action: &Action, _terms: &Terms) -> Outgoing {
     let mut headers = vec![
         ("accept", action.accept().to_owned()),
         ("accept-encoding", String::from("identity")),
     ];
+    let mut body = Bytes::new();
     if let Some(submitted) = action.body() {
         headers.push(("content-type", submitted.content_type().to_owned()));
+        body = Bytes::from(submitted.outgoing());
     }
-    let (path_and_query, body) = match terms.precondition() {
-        None => {
-            let body = action.body().map(|submitted| Bytes::from(submitted.outgoing()));
-            (action.request_uri(), body.unwrap_or_default())
-        }
-        Some(precondition) => {
-            let (query, body) = bound(action, precondition);
-            (action.request_uri_with(&query), body)
-        }
-    };
     Outgoing {
         method: action.method().as_str(),
-        path_and_query,
+        path_and_query: action.request_uri(),
         headers,
         body,
     }

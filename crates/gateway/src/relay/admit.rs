@@ -4,7 +4,7 @@
 
 use http::{HeaderName, HeaderValue};
 use mantlet_core::action::{Action, Answer, Effect};
-use mantlet_core::identity::{ActAs, Caller};
+use mantlet_core::identity::{Caller, Impersonation};
 use mantlet_core::law::{ClusterRef, Denial, Permit};
 use mantlet_core::record::body::LeftOut;
 use mantlet_core::record::{AuditId, Outcome};
@@ -144,8 +144,8 @@ impl Pass {
         self.entry.warnings()
     }
 
-    pub(crate) fn acts_as(&self) -> ActAs {
-        self.permit.acts_as()
+    pub(crate) fn impersonation(&self) -> Impersonation {
+        self.caller().impersonation()
     }
 
     pub(crate) fn client_headers(&self) -> &[(HeaderName, HeaderValue)] {

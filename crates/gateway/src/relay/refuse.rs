@@ -40,7 +40,7 @@ pub enum Refusal {
     OverQuota(OverQuota),
     /// The operator: the answer cannot be masked; what the request did, it did.
     NotMasked(String),
-    /// The operator: the cluster does not accept the gateway's own credential, or the token of an account that it gave.
+    /// The operator: the cluster does not accept the gateway's own credential.
     NotAccepted,
     /// The operator: the cluster cannot be reached. `sent` tells whether the request left.
     NotReached { why: Unreached, changes: bool },
@@ -102,7 +102,7 @@ impl Refusal {
                 ..
             } => (StatusCode::BAD_GATEWAY, "BadGateway"),
             Refusal::NotReached {
-                why: Unreached::Unsent(_) | Unreached::Unidentified(_) | Unreached::NoToken(_),
+                why: Unreached::Unsent(_) | Unreached::Unidentified(_),
                 ..
             } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Refusal::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
@@ -130,9 +130,8 @@ impl Refusal {
             Refusal::NotMasked(_) => {
                 "the cluster's answer cannot be masked safely, so it is not shown. If this was a write, it may have happened: look with `kubectl get`".into()
             }
-            Refusal::NotAccepted => "the cluster does not accept the credential that the gateway shows it; nothing changed. Ask the gateway's operator".into(),
+            Refusal::NotAccepted => "the cluster does not accept the gateway's own credential; nothing changed. Ask the gateway's operator".into(),
             Refusal::NotReached { why: Unreached::Unsent(_), .. } => "the cluster cannot be reached; nothing was sent. Try again later".into(),
-            Refusal::NotReached { why: Unreached::NoToken(why), .. } => why.for_caller(),
             Refusal::NotReached { why: Unreached::Unidentified(_), .. } => {
                 "the cluster behind this gateway is not the one it was set up for, or has not said who it is; nothing was sent".into()
             }

@@ -81,23 +81,21 @@ pub(crate) async fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) 
     response
 }
 
-/// `Warning: 299 - "text"` (RFC 7234 5.5), which kubectl prints on stderr. UTF-8 as it is, as the API server writes its own
-/// (apimachinery `pkg/util/net/http.go`, NewWarningHeader).
+/// `Warning: 299 - "text"` (RFC 7234 5.5), which kubectl prints on stderr.
 pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     for text in warnings {
         let quoted = mantlet_core::mask::text(text)
             .replace('\\', "\\\\")
             .replace('"', "\\\"")
-            .replace(char::is_control, " ");
-        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            .replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             headers.append(WARNING, value);
         }
     }
 }
 
 fn masked_header(value: &HeaderValue) -> Option<HeaderValue> {
-    let text = std::str::from_utf8(value.as_bytes()).ok()?;
-    HeaderValue::from_bytes(mantlet_core::mask::text(text).as_bytes()).ok()
+    HeaderValue::from_str(&mantlet_core::mask::text(value.to_str().ok()?)).ok()
 }
 
 impl ReplyBody {

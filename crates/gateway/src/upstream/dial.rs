@@ -22,17 +22,8 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Connections that show the credential's certificate, if it has one.
     pub(crate) fn new(credential: &Credential) -> Self {
-        Self::with(credential, credential.tls())
-    }
-
-    /// Connections that show none: what is sent on them is whose token it carries.
-    pub(crate) fn nameless(credential: &Credential) -> Self {
-        Self::with(credential, credential.tls_without_certificate())
-    }
-
-    fn with(credential: &Credential, mut tls: rustls::ClientConfig) -> Self {
+        let mut tls = credential.tls();
         tls.alpn_protocols = vec![b"h2".to_vec()];
         Self {
             host: credential.host().to_owned(),

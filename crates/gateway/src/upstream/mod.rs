@@ -3,13 +3,9 @@
 //! * [`Cluster::forward`] takes a [`Pass`]: a judged, recorded, paid-for request of a caller.
 //! * [`Cluster::look_up`] takes a [`Lookup`], minted by the law for one caller and one action: read-only or `dryRun=All`.
 //! * [`Cluster::own`] takes an [`OwnCall`], a closed list; its answers are never shown to a caller.
-//!
-//! What goes through the first two says as whom ([`ActAs`]): with the gateway's credential and impersonation, or with a token of the account itself.
-//! The two never share a connection: a client certificate counts before a token.
 
 mod dial;
 mod lane;
-mod tokens;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,9 +15,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use mantlet_api::policy::ServiceAccountRef;
-use mantlet_core::action::Sort;
-use mantlet_core::identity::{ActAs, Impersonation};
+use mantlet_core::identity::Impersonation;
 use mantlet_core::law::{ClusterRef, Lookup};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::AuditId;
@@ -29,15 +23,12 @@ use mantlet_core::wire::outgoing::Outgoing;
 use mantlet_kubeconfig::Credential;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::relay::admit::Pass;
 use crate::tasks::Tasks;
 use dial::Dialer;
 use lane::Lane;
 pub(crate) use lane::Place;
-pub use tokens::NoToken;
-use tokens::{Given, NoTokenWhy, Token, Tokens};
 
 /// A server answers a request within 60 s (apiserver `--request-timeout`); what takes longer than this is not coming.
 const ANSWER: Duration = Duration::from_secs(75);
@@ -52,43 +43,9 @@ pub struct Cluster {
     known: OnceLock<ClusterRef>,
     masker: OnceLock<Arc<Masker>>,
     credential: Credential,
-    /// On which the gateway's credential is shown.
-    own: Lanes,
-    /// On which it is not: what goes there carries a token of somebody else.
-    // INVARIANT: no request with a token of an account leaves by `own`. The API server would take it for the gateway's.
-    nameless: Lanes,
-    tokens: Tokens,
-    observer: Option<Observer>,
-}
-
-/// The credential by which is read what a judgment needs and the caller may not read itself.
-#[derive(Debug)]
-struct Observer {
-    credential: Credential,
-    lanes: Lanes,
-    /// Set once its address has proved to be that of the same cluster.
-    at_home: OnceCell<()>,
-}
-
-/// Whose eyes a look-up reads with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Eyes<'a> {
-    Caller { session: Option<&'a str> },
-    Observer,
-}
-
-#[derive(Debug)]
-struct Lanes {
     requests: Lane,
     /// Watches and followed logs have connections of their own: they hold their places for half an hour.
     streams: Lane,
-}
-
-/// Which of the two.
-#[derive(Debug, Clone, Copy)]
-enum Traffic {
-    Request,
-    Stream,
 }
 
 /// Why no answer came back.
@@ -104,8 +61,6 @@ pub enum Unreached {
     Ended(&'static str),
     /// The cluster is not the one that was pinned, or has not said yet who it is.
     Unidentified(String),
-    /// The account that it was to be sent as has no token; nothing left.
-    NoToken(NoToken),
 }
 
 /// What Mantlet asks on its own account. Audit-IDs of these begin with `own-`.
@@ -132,8 +87,6 @@ pub enum OwnCall {
         token: SecretString,
         audiences: Vec<String>,
     },
-    /// A token of an account that somebody acts as, for the API server itself.
-    TokenRequest(ServiceAccountRef),
 }
 
 /// An answer whose body has not been read, and the place that reading it takes.
@@ -145,37 +98,16 @@ pub struct Arrived {
 
 impl Cluster {
     pub fn new(name: &str, pinned: Option<String>, credential: Credential, tasks: &Tasks) -> Self {
-        let own = Lanes::new(Dialer::new(&credential), tasks);
-        let nameless = Lanes::new(Dialer::nameless(&credential), tasks);
+        let dialer = Arc::new(Dialer::new(&credential));
         Self {
             name: name.to_owned(),
             pinned,
             known: OnceLock::new(),
             masker: OnceLock::new(),
             credential,
-            own,
-            nameless,
-            tokens: Tokens::default(),
-            observer: None,
+            requests: Lane::new(dialer.clone(), tasks.clone()),
+            streams: Lane::new(dialer, tasks.clone()),
         }
-    }
-
-    /// The same cluster, with eyes of the gateway's own.
-    #[must_use]
-    pub fn with_observer(self, credential: Credential, tasks: &Tasks) -> Self {
-        let observer = Observer {
-            lanes: Lanes::new(Dialer::new(&credential), tasks),
-            credential,
-            at_home: OnceCell::new(),
-        };
-        Self {
-            observer: Some(observer),
-            ..self
-        }
-    }
-
-    pub(crate) fn has_observer(&self) -> bool {
-        self.observer.is_some()
     }
 
     pub fn name(&self) -> &str {
@@ -224,53 +156,38 @@ impl Cluster {
 
     /// The first door: a caller's request, rebuilt from its action.
     pub(crate) async fn forward(&self, pass: &Pass) -> Result<Arrived, Unreached> {
-        let mut request = self.request(pass.outgoing(), pass.audit_id().as_str())?;
+        let outgoing = pass.outgoing();
+        let mut request = self.request(outgoing, pass.audit_id().as_str()).await?;
         for (name, value) in pass.client_headers() {
             request.headers_mut().insert(name.clone(), value.clone());
         }
-        let traffic = match pass.action().options().endless {
-            true => Traffic::Stream,
-            false => Traffic::Request,
-        };
-        match pass.acts_as() {
-            ActAs::Impersonation(who) => self.impersonating(request, &who, Some(pass.session()), traffic).await,
-            ActAs::Token(account) => match pass.action().verb().sort() {
-                Sort::Reads | Sort::Stores | Sort::Deletes => self.bearing(request, &account, traffic).await,
-                // What stands behind a connection may have said 401 itself, after it did who knows what.
-                Sort::Connects => Ok(self.bearing_once(request, &account, traffic).await?.0),
-            },
+        impersonate(&mut request, &pass.impersonation(), Some(pass.session()))?;
+        match pass.action().options().endless {
+            true => self.begun(self.streams.send(request).await).await,
+            false => self.send(&self.requests, request).await,
         }
     }
 
-    /// The second door: one request of a look-up. `Ok` holds the status code and the document, which nobody has masked yet.
+    /// The second door: a look-up as the caller. `Ok` holds the status code and the document, which nobody has masked yet.
     pub(crate) async fn look_up(
         &self,
         lookup: &Lookup,
-        outgoing: Outgoing,
         audit_id: &str,
-        eyes: Eyes<'_>,
+        session: Option<&str>,
     ) -> Result<(StatusCode, Value), Unreached> {
-        match (eyes, &self.observer) {
-            (Eyes::Caller { session }, _) => {
-                let request = self.request(outgoing, audit_id)?;
-                let arrived = match lookup.caller().acts_as() {
-                    ActAs::Impersonation(who) => self.impersonating(request, &who, session, Traffic::Request).await?,
-                    ActAs::Token(account) => self.bearing(request, &account, Traffic::Request).await?,
-                };
-                document(arrived).await
-            }
-            (Eyes::Observer, Some(observer)) => {
-                let home = self.identity().map_or("", |known| known.uid.as_str());
-                observer.at_home.get_or_try_init(|| observer.is_at(home)).await?;
-                observer.reads(outgoing, audit_id).await
-            }
-            (Eyes::Observer, None) => Err(Unreached::Unsent("the cluster has no observer".into())),
-        }
+        let mut request = self.request(lookup.outgoing(), audit_id).await?;
+        impersonate(&mut request, &lookup.caller().impersonation(), session)?;
+        let arrived = self.send(&self.requests, request).await?;
+        document(arrived).await
     }
 
     /// The third door.
     pub async fn own(&self, call: OwnCall) -> Result<Value, Unreached> {
-        let (code, value) = self.answered(&call).await?;
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
+        let request = self.request(call.outgoing(), AuditId::own(random).as_str()).await?;
+        let (code, value) = document(self.send(&self.requests, request).await?).await?;
         match code.is_success() {
             true => Ok(value),
             false => Err(Unreached::Unsent(format!(
@@ -280,203 +197,54 @@ impl Cluster {
         }
     }
 
-    async fn answered(&self, call: &OwnCall) -> Result<(StatusCode, Value), Unreached> {
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
-        let mut request = self.request(call.outgoing(), AuditId::own(random).as_str())?;
-        self.show(&mut request).await?;
-        document(self.with_own(request, Traffic::Request).await?).await
-    }
-
-    /// With the gateway's credential, as somebody else.
-    async fn impersonating(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        who: &Impersonation,
-        session: Option<&str>,
-        traffic: Traffic,
-    ) -> Result<Arrived, Unreached> {
-        self.show(&mut request).await?;
-        impersonate(&mut request, who, session)?;
-        self.with_own(request, traffic).await
-    }
-
-    /// With a token of the account. One that the cluster does not take is dropped, and the request sent once more with another: a 401 is said
-    /// before anything is carried out (apiserver `pkg/server/config.go`, DefaultBuildHandlerChain: authentication is ahead of every handler).
-    async fn bearing(
-        &self,
-        request: Request<Full<Bytes>>,
-        account: &ServiceAccountRef,
-        traffic: Traffic,
-    ) -> Result<Arrived, Unreached> {
-        let (arrived, taken) = self.bearing_once(request.clone(), account, traffic).await?;
-        match taken {
-            Taken::Yes => Ok(arrived),
-            Taken::No => Ok(self.bearing_once(request, account, traffic).await?.0),
+    async fn send(&self, lane: &Lane, request: Request<Full<Bytes>>) -> Result<Arrived, Unreached> {
+        match tokio::time::timeout(ANSWER, lane.send(request)).await {
+            Ok(answer) => self.begun(answer).await,
+            Err(_) => Err(Unreached::Late),
         }
     }
 
-    async fn bearing_once(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        account: &ServiceAccountRef,
-        traffic: Traffic,
-    ) -> Result<(Arrived, Taken), Unreached> {
-        let token = self.token(account).await?;
-        request
-            .headers_mut()
-            .insert(http::header::AUTHORIZATION, token.bearer()?);
-        let arrived = self.nameless.send(request, traffic).await?;
-        if arrived.response.status() != StatusCode::UNAUTHORIZED {
-            return Ok((arrived, Taken::Yes));
-        }
-        tracing::warn!(
-            cluster = self.name,
-            namespace = account.namespace,
-            account = account.name,
-            "the cluster does not take a token that it gave; it is dropped"
-        );
-        self.tokens.refused(account, &token);
-        Ok((arrived, Taken::No))
-    }
-
-    async fn token(&self, account: &ServiceAccountRef) -> Result<Arc<Token>, Unreached> {
-        self.tokens.of(account, || self.ask_for_token(account)).await
-    }
-
-    async fn ask_for_token(&self, account: &ServiceAccountRef) -> Result<Given, Unreached> {
-        let answer = self.answered(&OwnCall::TokenRequest(account.clone())).await;
-        // Whatever became of this, the request that it was for has not left.
-        let (code, value) = answer.map_err(|why| Unreached::Unsent(format!("no token could be asked for: {why}")))?;
-        let no = |why| {
-            Err(Unreached::NoToken(NoToken {
-                account: account.clone(),
-                why,
-            }))
-        };
-        match code {
-            StatusCode::FORBIDDEN => no(NoTokenWhy::Forbidden(message_of(&value).to_owned())),
-            StatusCode::NOT_FOUND => no(NoTokenWhy::Absent),
-            code if code.is_success() => match Given::of(&value) {
-                Some(given) => Ok(given),
-                None => no(NoTokenWhy::Answered("an answer without a token in it".into())),
-            },
-            code => no(NoTokenWhy::Answered(format!("{code}: {}", message_of(&value)))),
-        }
-    }
-
-    async fn with_own(&self, request: Request<Full<Bytes>>, traffic: Traffic) -> Result<Arrived, Unreached> {
-        let arrived = self.own.send(request, traffic).await?;
-        if arrived.response.status() == StatusCode::UNAUTHORIZED {
+    async fn begun(&self, answer: Result<(Response<Incoming>, Place), Unreached>) -> Result<Arrived, Unreached> {
+        let (response, place) = answer?;
+        if response.status() == StatusCode::UNAUTHORIZED {
             // An exec plugin is asked anew for the next request.
             self.credential.was_refused().await;
         }
-        Ok(arrived)
-    }
-
-    /// Without any credential.
-    fn request(&self, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
-        request_to(&self.credential, outgoing, audit_id)
-    }
-
-    /// Adds the gateway's own token, if that is what its credential is.
-    async fn show(&self, request: &mut Request<Full<Bytes>>) -> Result<(), Unreached> {
-        show(&self.credential, request).await
-    }
-}
-
-impl Observer {
-    /// As itself: it impersonates nobody.
-    async fn reads(&self, outgoing: Outgoing, audit_id: &str) -> Result<(StatusCode, Value), Unreached> {
-        let mut request = request_to(&self.credential, outgoing, audit_id)?;
-        show(&self.credential, &mut request).await?;
-        let arrived = self.lanes.send(request, Traffic::Request).await?;
-        if arrived.response.status() == StatusCode::UNAUTHORIZED {
-            self.credential.was_refused().await;
-        }
-        document(arrived).await
-    }
-
-    // INVARIANT: nothing is judged by what another cluster says.
-    async fn is_at(&self, home: &str) -> Result<(), Unreached> {
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| Unreached::Unsent("this machine gives no random bytes".into()))?;
-        let (_, namespace) = self
-            .reads(OwnCall::ClusterId.outgoing(), AuditId::own(random).as_str())
-            .await?;
-        let uid = namespace
-            .pointer("/metadata/uid")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        match !uid.is_empty() && uid == home {
-            true => Ok(()),
-            false => Err(Unreached::Unidentified(
-                "the observer does not read the uid of this cluster's kube-system".into(),
-            )),
-        }
-    }
-}
-
-/// A request to the server of this credential, without the credential in it.
-fn request_to(credential: &Credential, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
-    let unsent = |e: http::Error| Unreached::Unsent(e.to_string());
-    let mut request = Request::builder()
-        .method(outgoing.method)
-        .uri(format!(
-            "https://{}{}{}",
-            credential.server().authority().map_or("", http::uri::Authority::as_str),
-            credential.path_prefix(),
-            outgoing.path_and_query
-        ))
-        .body(Full::new(outgoing.body))
-        .map_err(unsent)?;
-    for (name, value) in &outgoing.headers {
-        request
-            .headers_mut()
-            .insert(HeaderName::from_static(name), header(value)?);
-    }
-    request.headers_mut().insert("audit-id", header(audit_id)?);
-    Ok(request)
-}
-
-/// Adds the credential's token, if it has one.
-async fn show(credential: &Credential, request: &mut Request<Full<Bytes>>) -> Result<(), Unreached> {
-    let secret = credential.authorization().await;
-    if let Some(secret) = secret.map_err(|e| Unreached::Unsent(e.to_string()))? {
-        let mut value = header(secret.expose_secret())?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(http::header::AUTHORIZATION, value);
-    }
-    Ok(())
-}
-
-/// Whether the cluster knew the token.
-#[derive(Debug, Clone, Copy)]
-enum Taken {
-    Yes,
-    No,
-}
-
-impl Lanes {
-    fn new(dialer: Dialer, tasks: &Tasks) -> Self {
-        let dialer = Arc::new(dialer);
-        Self {
-            requests: Lane::new(dialer.clone(), tasks.clone()),
-            streams: Lane::new(dialer, tasks.clone()),
-        }
-    }
-
-    async fn send(&self, request: Request<Full<Bytes>>, traffic: Traffic) -> Result<Arrived, Unreached> {
-        let (response, place) = match traffic {
-            Traffic::Stream => self.streams.send(request).await?,
-            Traffic::Request => match tokio::time::timeout(ANSWER, self.requests.send(request)).await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(Unreached::Late),
-            },
-        };
         Ok(Arrived { response, place })
+    }
+
+    async fn request(&self, outgoing: Outgoing, audit_id: &str) -> Result<Request<Full<Bytes>>, Unreached> {
+        let unsent = |e: http::Error| Unreached::Unsent(e.to_string());
+        let mut request = Request::builder()
+            .method(outgoing.method)
+            .uri(format!(
+                "https://{}{}{}",
+                self.credential
+                    .server()
+                    .authority()
+                    .map_or("", http::uri::Authority::as_str),
+                self.credential.path_prefix(),
+                outgoing.path_and_query
+            ))
+            .body(Full::new(outgoing.body))
+            .map_err(unsent)?;
+        for (name, value) in &outgoing.headers {
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static(name), header(value)?);
+        }
+        request.headers_mut().insert("audit-id", header(audit_id)?);
+        if let Some(secret) = self
+            .credential
+            .authorization()
+            .await
+            .map_err(|e| Unreached::Unsent(e.to_string()))?
+        {
+            let mut value = header(secret.expose_secret())?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+        }
+        Ok(request)
     }
 }
 
@@ -505,12 +273,6 @@ impl OwnCall {
                 "/apis/authentication.k8s.io/v1/tokenreviews",
                 serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec":
                     {"token": token.expose_secret(), "audiences": audiences}}),
-            ),
-            // No audiences: those of the API server, who fills them in.
-            OwnCall::TokenRequest(ServiceAccountRef { namespace, name }) => post(
-                &format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"),
-                serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec":
-                    {"expirationSeconds": tokens::LIFETIME.as_secs()}}),
             ),
             OwnCall::SelfSubjectReview => post(
                 "/apis/authentication.k8s.io/v1/selfsubjectreviews",
@@ -603,7 +365,6 @@ impl std::fmt::Display for Unreached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unreached::Unsent(why) | Unreached::Broken(why) | Unreached::Unidentified(why) => f.write_str(why),
-            Unreached::NoToken(why) => why.fmt(f),
             Unreached::Ended(why) => write!(f, "the stream ended before it began: {why}"),
             Unreached::Late => write!(f, "no answer within {} s", ANSWER.as_secs()),
         }

@@ -7,13 +7,13 @@
 
 mod fault;
 mod own_issuers;
-pub(crate) mod policies;
+mod policies;
 mod proof;
-pub(crate) mod read;
+mod read;
 mod recording;
 mod resolve;
 mod tls;
-pub(crate) mod tree;
+mod tree;
 mod validate;
 
 use std::net::SocketAddr;
@@ -78,8 +78,6 @@ pub struct Cluster {
     pub default: bool,
     /// What the uid of its kube-system namespace must be, if the file says so.
     pub uid: Option<String>,
-    /// A read-only identity for judgments; without one they know what the caller may read.
-    pub observer: Option<Source>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

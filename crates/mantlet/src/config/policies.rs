@@ -1,8 +1,8 @@
 //! Agents and policies: a file, or a folder of files, of any number of documents each.
 //!
 //! In a folder every `.yaml`, `.yml` and `.json` file counts; names that begin with a dot do not (a mounted ConfigMap keeps
-//! its versions there). A link may not lead out of the folder, and a folder in it is refused, but for one of tests, in which nothing else may
-//! lie: what looks like a policy must never go unread in silence.
+//! its versions there). A link may not lead out of the folder, and a folder in it is refused: what looks like a policy
+//! must never go unread in silence.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,6 @@ use mantlet_core::law::{self, Source};
 use super::fault::Fault;
 use super::read;
 use super::tree::{self, Document};
-
-/// The folder in a folder of policies that holds their tests.
-const TESTS: &str = "tests";
 
 /// Everything that was read, and where each piece stands.
 #[derive(Debug, Default)]
@@ -53,45 +50,6 @@ impl Policies {
         }
     }
 
-    /// Takes in what was read elsewhere.
-    pub(crate) fn join(&mut self, more: Self) {
-        let before = self.documents.len();
-        let moved = |source: Source| match source {
-            Source::Configuration => Source::Configuration,
-            Source::Document(n) => Source::Document(before + n),
-        };
-        self.documents.extend(more.documents);
-        self.agents
-            .extend(more.agents.into_iter().map(|(source, agent)| (moved(source), agent)));
-        self.policies.extend(
-            more.policies
-                .into_iter()
-                .map(|(source, policy)| (moved(source), policy)),
-        );
-    }
-
-    /// What the law found wrong in one of these documents, with its position.
-    pub(crate) fn placed(&self, fault: &law::Fault) -> Option<Fault> {
-        let Source::Document(n) = fault.source else { return None };
-        let placed = self.documents.get(n)?.fault(&fault.path, fault.message.clone());
-        Some(Fault {
-            hint: fault.hint.clone(),
-            ..placed
-        })
-    }
-
-    /// A place in the policy of this name.
-    pub(crate) fn in_policy(&self, name: &str, path: &str, message: String, hint: &str) -> Option<Fault> {
-        let (source, _) = self.policies.iter().find(|(_, policy)| policy.metadata.name == name)?;
-        let fault = law::Fault {
-            source: *source,
-            path: path.to_owned(),
-            message,
-            hint: Some(hint.to_owned()),
-        };
-        self.placed(&fault)
-    }
-
     fn take(&mut self, document: Document, faults: &mut Vec<Fault>) {
         let id = Source::Document(self.documents.len());
         match document.text("kind") {
@@ -103,11 +61,6 @@ impl Policies {
                 Ok(policy) => self.policies.push((id, policy)),
                 Err(found) => faults.extend(found),
             },
-            Some("PolicyTest") => faults.push(
-                document
-                    .fault("kind", "a PolicyTest is no part of the law")
-                    .hint("put it into a folder `tests` beside the policies"),
-            ),
             Some(other) => {
                 faults.push(document.fault(
                     "kind",
@@ -151,26 +104,6 @@ fn list(path: &Path) -> (Vec<PathBuf>, Vec<Fault>) {
     (paths, faults)
 }
 
-/// What lies there is tried by `mantlet policy test` and never in force, so nothing else may lie there.
-fn only_tests(folder: &Path) -> Result<(), Fault> {
-    let (files, faults) = list(folder);
-    if let Some(fault) = faults.into_iter().next() {
-        return Err(fault);
-    }
-    for file in files {
-        let documents = tree::read_file(&file)?;
-        if let Some(other) = documents
-            .iter()
-            .find(|document| document.text("kind") != Some("PolicyTest"))
-        {
-            return Err(other
-                .fault("kind", format!("in a folder `{TESTS}` everything is a PolicyTest"))
-                .hint("put agents and policies beside the folder"));
-        }
-    }
-    Ok(())
-}
-
 fn admit(root: &Path, path: PathBuf) -> Result<Option<PathBuf>, Fault> {
     let hidden = path
         .file_name()
@@ -186,9 +119,6 @@ fn admit(root: &Path, path: PathBuf) -> Result<Option<PathBuf>, Fault> {
             &path,
             "is a link that leads out of the folder of policies",
         ));
-    }
-    if real.is_dir() && path.file_name().is_some_and(|name| name == TESTS) {
-        return only_tests(&real).map(|()| None);
     }
     if real.is_dir() {
         return Err(Fault::whole(&path, "is a folder, and only files are read").hint("put its files beside it"));

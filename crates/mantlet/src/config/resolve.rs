@@ -194,7 +194,18 @@ impl Resolver<'_> {
 
     fn cluster(&mut self, path: &str, written: &config::Cluster) -> Option<Cluster> {
         let source = match (&written.kubeconfig, written.in_cluster) {
-            (Some(file), false) => self.kubeconfig(&format!("{path}.kubeconfig"), file)?,
+            (Some(file), false) => {
+                let file = self.absolute(file);
+                self.files.push(file.clone());
+                if let Err(e) = std::fs::File::open(&file) {
+                    let why = format!("cannot read `{}`: {e}", file.display());
+                    return self.refused(&format!("{path}.kubeconfig"), why);
+                }
+                Source::File {
+                    path: file,
+                    context: None,
+                }
+            }
             (None, true) => Source::InCluster,
             (Some(_), true) => return self.refused(path, "has both `kubeconfig` and `inCluster`".into()),
             (None, false) => return self.refused(path, "has neither `kubeconfig` nor `inCluster: true`".into()),
@@ -206,29 +217,11 @@ impl Resolver<'_> {
         {
             return self.refused(&format!("{path}.uid"), "is not the uid of a namespace".into());
         }
-        let observer = match &written.observer {
-            Some(observer) => Some(self.kubeconfig(&format!("{path}.observer.kubeconfig"), &observer.kubeconfig)?),
-            None => None,
-        };
         Some(Cluster {
             name: written.name.clone(),
             source,
             default: written.default,
             uid: written.uid.clone(),
-            observer,
-        })
-    }
-
-    fn kubeconfig(&mut self, path: &str, written: &str) -> Option<Source> {
-        let file = self.absolute(written);
-        self.files.push(file.clone());
-        if let Err(e) = std::fs::File::open(&file) {
-            let why = format!("cannot read `{}`: {e}", file.display());
-            return self.refused(path, why);
-        }
-        Some(Source::File {
-            path: file,
-            context: None,
         })
     }
 
@@ -322,7 +315,6 @@ impl Resolver<'_> {
         let whole = law::Written {
             agents: policies.agents.clone(),
             policies: policies.policies.clone(),
-            risk: written.risk,
             roles: written.authorization.roles.clone(),
             own_namespaces: mantlet_kubeconfig::own_namespace().into_iter().collect(),
             clusters: written.clusters.iter().map(|c| c.name.clone()).collect(),

@@ -106,11 +106,6 @@ impl Document {
         }
     }
 
-    /// Where `path` stands, or as much of it as there is.
-    pub(crate) fn place(&self, path: &str) -> Place {
-        self.root.place_of(path)
-    }
-
     /// The text at a key of the document itself, if it is one.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match &self.root.entry(key)?.node.value {

@@ -27,7 +27,6 @@ pub struct Scene<'a> {
     pub agents: &'a str,
     pub cluster: &'a str,
     pub cluster_kubeconfig: &'a Path,
-    pub observer_kubeconfig: Option<&'a Path>,
     /// Pinned; None pins what answers first.
     pub cluster_uid: Option<&'a str>,
 }
@@ -46,9 +45,6 @@ impl Scene<'_> {
         let mut cluster = json!({"name": self.cluster, "kubeconfig": self.cluster_kubeconfig, "default": true});
         if let Some(uid) = self.cluster_uid {
             cluster["uid"] = uid.into();
-        }
-        if let Some(observer) = self.observer_kubeconfig {
-            cluster["observer"] = json!({ "kubeconfig": observer });
         }
         json!({
             "apiVersion": "mantlet.dev/v1alpha1",

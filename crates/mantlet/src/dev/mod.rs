@@ -33,11 +33,8 @@ use files::Scene;
 use home::Home;
 use issuer::DevIssuer;
 
-/// The packs that come with the binary. Those of agents speak about Agents with their label only.
+/// The pack that comes with the binary.
 pub const GUARDRAILS: &str = include_str!("../../../../policies/guardrails.yaml");
-pub const AGENT_DEPLOYER: &str = include_str!("../../../../policies/agent-deployer.yaml");
-pub const AGENT_READONLY: &str = include_str!("../../../../policies/agent-readonly.yaml");
-pub const HUMAN_SRE: &str = include_str!("../../../../policies/human-sre.yaml");
 
 /// What `mantlet dev` was asked for.
 #[derive(Debug)]
@@ -88,15 +85,10 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
         agents: issuers.agents.url(),
         cluster: ground.name,
         cluster_kubeconfig: &ground.kubeconfig,
-        observer_kubeconfig: ground.observer.as_deref(),
         cluster_uid: Some(&ground.uid),
     };
     let agent = files::sandbox_agent(ground.name, scene.people)?;
-    let mut policies = vec![
-        ("guardrails.yaml", GUARDRAILS),
-        ("agent-deployer.yaml", AGENT_DEPLOYER),
-        ("agent-readonly.yaml", AGENT_READONLY),
-    ];
+    let mut policies = vec![("guardrails.yaml", GUARDRAILS)];
     policies.extend(ground.sandbox.is_some().then_some(("sandbox.yaml", agent.as_str())));
     let config = scene.write(&policies)?;
     let config = crate::config::load(&config, Epoch::new(1)).map_err(|faults| serve::faults(&faults))?;
@@ -141,7 +133,6 @@ pub async fn prepare(options: Options, clock: Arc<dyn Clock>) -> Result<Dev> {
 struct Ground {
     name: &'static str,
     kubeconfig: PathBuf,
-    observer: Option<PathBuf>,
     uid: String,
     players: Vec<Player>,
     notes: Vec<String>,
@@ -158,7 +149,6 @@ impl Ground {
         Ok(Self {
             name: "sandbox",
             kubeconfig: seeded.gateway_kubeconfig,
-            observer: Some(seeded.observer_kubeconfig),
             uid: seeded.cluster_uid,
             players: cast::sandbox(endpoint.node),
             notes: (!endpoint.node)
@@ -175,7 +165,6 @@ impl Ground {
         Ok(Self {
             name: "dev",
             kubeconfig: source.first_file().context("there is no kubeconfig\nhint: name one with --kubeconfig, or use --sandbox")?,
-            observer: None,
             uid: own.uid,
             players: cast::alone("default"),
             notes: vec![

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
-use mantlet_core::record::{
-    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Upstream, Verdict,
-};
+use mantlet_core::record::{Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Verdict};
 use serde_json::{Value, json};
 
 use crate::bodies;
@@ -137,14 +135,6 @@ fn impersonated(caller: &Caller) -> Option<UserInfo> {
     })
 }
 
-/// Impersonation is the rule, and what an event says of it stands in `impersonatedUser` alone, as it always did.
-fn upstream(way: Upstream) -> &'static str {
-    match way {
-        Upstream::Impersonation => "",
-        Upstream::Token => "token",
-    }
-}
-
 fn object_reference(object: &ObjectRef) -> ObjectReference {
     ObjectReference {
         resource: object.resource.clone(),
@@ -161,7 +151,6 @@ fn annotations(opened: &Opened, cluster: Option<&Cluster>, epoch: Option<u64>) -
     note(&mut notes, "session", opened.session.clone().unwrap_or_default());
     if let Some(caller) = &opened.caller {
         note(&mut notes, "agent", caller.agent.clone().unwrap_or_default());
-        note(&mut notes, "upstream", upstream(caller.upstream).to_owned());
         note(&mut notes, "issuer", caller.issuer.clone());
         note(&mut notes, "subject", caller.subject.clone());
     }
@@ -201,21 +190,6 @@ fn note_verdict(notes: &mut BTreeMap<String, String>, verdict: &Verdict) {
     note(notes, "reason", verdict.reason.clone());
     note(notes, "message", verdict.message.clone());
     note(notes, "warnings", verdict.warnings.join("; "));
-    if let Some(risk) = &verdict.risk {
-        note_risk(notes, risk);
-    }
-    // Their keys begin with the name of a policy, as in the API server's own events; what is Mantlet's own comes first.
-    for (key, value) in &verdict.annotations {
-        notes.entry(key.clone()).or_insert_with(|| value.clone());
-    }
-}
-
-fn note_risk(notes: &mut BTreeMap<String, String>, risk: &Risk) {
-    note(notes, "risk", risk.score.to_string());
-    note(notes, "risk-reasons", risk.reasons.join("; "));
-    if risk.shadow != risk.score {
-        note(notes, "shadow-risk", risk.shadow.to_string());
-    }
 }
 
 fn applied(applied: &[Applied]) -> String {

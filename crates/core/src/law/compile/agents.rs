@@ -11,13 +11,12 @@ use written::ServiceAccountRef;
 use crate::time::Timestamp;
 
 use super::super::Written;
-use super::super::agent::{Agent, Budgets, Limits, Scope, Session};
+use super::super::agent::{Agent, Limits, Scope, Session};
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::matching::ResourceRule;
 use super::super::own::Own;
-use super::super::verdict::Allowance;
-use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, thresholds, unique};
-use super::{Fault, Source};
+use super::Fault;
+use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
 
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const MAX: Duration = Duration::from_secs(8 * 60 * 60);
@@ -26,7 +25,7 @@ const LIMIT: u32 = 100_000;
 
 pub(super) fn resolve(written: &Written, own: &Own, faults: &mut Vec<Fault>) -> Vec<Arc<Agent>> {
     let mut names = BTreeSet::new();
-    let mut accounts: BTreeMap<ServiceAccountRef, &str> = BTreeMap::new();
+    let mut accounts: BTreeMap<&ServiceAccountRef, &str> = BTreeMap::new();
     let mut agents = Vec::new();
     for (source, agent) in &written.agents {
         let mut spot = Spot {
@@ -35,7 +34,7 @@ pub(super) fn resolve(written: &Written, own: &Own, faults: &mut Vec<Fault>) -> 
             faults,
         };
         unique(&mut spot, &mut names, &agent.metadata.name, "agent", LABEL);
-        if let Some(other) = accounts.insert(reference(&agent.spec.service_account), &agent.metadata.name) {
+        if let Some(other) = accounts.insert(&agent.spec.service_account, &agent.metadata.name) {
             let message = format!("agent `{other}` already acts as this service account");
             spot.field("spec")
                 .field("serviceAccount")
@@ -53,63 +52,27 @@ fn resolve_agent(spot: &mut Spot<'_>, agent: &written::Agent, written: &Written,
     let mut spot = spot.field("spec");
     let matching = matching(&mut spot.field("match"), &spec.matching);
     owners(&mut spot.field("owners"), &spec.owners);
-    let service_account = reference(&spec.service_account);
-    account(&mut spot.field("serviceAccount"), &service_account);
+    account(&mut spot.field("serviceAccount"), &spec.service_account);
     let session = session(&mut spot.field("session"), &spec.session);
-    elevations(&mut spot.field("elevations"), &spec.elevations, written);
     let scope = scope(&mut spot.field("scope"), &spec.scope, written, own);
-    let limits = limits(&mut spot.field("limits"), &spec.limits);
-    let budgets = budgets(&mut spot.field("limits"), &spec.limits);
-    let risk = spec.risk.map(|written| thresholds(&mut spot.field("risk"), written));
+    let limits = limits(&mut spot.field("limits"), spec.limits);
     let expires_at = spec
         .expires_at
         .as_deref()
         .and_then(|text| instant(&mut spot.field("expiresAt"), text));
     (spot.faults.len() == before).then(|| Agent {
         name: agent.metadata.name.clone(),
-        labels: agent.metadata.labels.clone(),
         matching,
         owners: spec.owners.clone(),
-        service_account,
+        service_account: spec.service_account.clone(),
         session,
         scope,
         limits,
-        budgets,
-        via: spec.service_account.via,
-        elevations: spec.elevations.clone(),
-        risk,
         expires_at,
     })
 }
 
-fn reference(account: &written::UpstreamAccount) -> ServiceAccountRef {
-    ServiceAccountRef {
-        namespace: account.namespace.clone(),
-        name: account.name.clone(),
-    }
-}
-
-fn budgets(spot: &mut Spot<'_>, written: &written::Limits) -> Budgets {
-    let count = |b: &written::Budget| (b.count, b.per.clone());
-    let mut of = |field: &str, unit: &str, budget: Option<(u32, String)>| {
-        let (count, per) = budget?;
-        let mut spot = spot.field(field);
-        let message = format!("`{count}` is not a number up to {LIMIT}");
-        let hint = "without a limit: leave the field out";
-        spot.field(unit).need(count <= LIMIT, &message, hint);
-        let per = duration(&mut spot.field("per"), &per);
-        Some(Allowance { count, per })
-    };
-    let deletes = written.deletes.as_ref().map(|b| (b.objects, b.per.clone()));
-    Budgets {
-        deletes: of("deletes", "objects", deletes),
-        namespaces: of("namespaces", "count", written.namespaces.as_ref().map(count)),
-        secret_reads: of("secretReads", "count", written.secret_reads.as_ref().map(count)),
-        denials: of("denials", "count", written.denials.as_ref().map(count)),
-    }
-}
-
-fn limits(spot: &mut Spot<'_>, written: &written::Limits) -> Limits {
+fn limits(spot: &mut Spot<'_>, written: written::Limits) -> Limits {
     let mut limit = |field: &str, number: Option<u32>| {
         let number = number?;
         let message = format!("`{number}` is not a number from 1 to {LIMIT}");
@@ -150,50 +113,6 @@ fn owners(spot: &mut Spot<'_>, owners: &[written::Owner]) {
 fn account(spot: &mut Spot<'_>, account: &ServiceAccountRef) {
     spot.field("namespace").name(&account.namespace, LABEL);
     spot.field("name").name(&account.name, SUBDOMAIN);
-}
-
-/// Each of a policy that there is, as an account that no agent has: what it may do, it may do for one approved operation at a time.
-fn elevations(spot: &mut Spot<'_>, elevations: &[written::Elevation], written: &Written) {
-    let mut policies = BTreeSet::new();
-    for (at, elevation) in elevations.iter().enumerate() {
-        let mut spot = spot.item(at);
-        let (policy, named) = (&elevation.policy, &elevation.service_account);
-        account(&mut spot.field("serviceAccount"), named);
-        let agent = written
-            .agents
-            .iter()
-            .find(|(_, a)| reference(&a.spec.service_account) == *named);
-        if let Some((_, agent)) = agent {
-            let message = format!(
-                "agent `{}` acts as this service account all the time",
-                agent.metadata.name
-            );
-            let hint = "give the elevation a service account of its own, that nobody acts as without approval";
-            spot.field("serviceAccount").fault(message, hint);
-        }
-        let mut spot = spot.field("policy");
-        let known = written.policies.iter().find(|(_, p)| p.metadata.name == *policy);
-        let asks = |(_, p): &(Source, written::Policy)| {
-            let held = |v: &written::Validation| v.action == written::ValidationAction::RequireApproval;
-            p.spec.validations.iter().any(held)
-        };
-        match known {
-            None => spot.fault(
-                format!("there is no policy `{policy}`"),
-                "name a policy that asks for approval",
-            ),
-            Some(known) => {
-                let message = format!("policy `{policy}` never asks for approval");
-                spot.need(asks(known), &message, "elevate what a `RequireApproval` of it holds");
-            }
-        }
-        let message = format!("there is already an elevation for policy `{policy}`");
-        spot.need(
-            policies.insert(policy),
-            &message,
-            "an approved operation acts as one account",
-        );
-    }
 }
 
 fn session(spot: &mut Spot<'_>, written: &written::SessionSpec) -> Session {

@@ -1,20 +1,17 @@
 //! From what was written to what is true: every name resolved, every expression compiled, all faults at once.
 
 use mantlet_api::policy as written;
-use mantlet_api::policy::RiskThresholds;
 
-use super::index::Index;
 use super::own::Own;
-use super::references::References;
 use super::roles::{Grant, Grantee};
 use super::verdict::Epoch;
-use super::{Law, Written};
+use super::{Law, Written, index};
 
 mod agents;
 mod policies;
 mod spot;
 
-use spot::{Spot, one_of, thresholds};
+use spot::{Spot, one_of};
 
 /// One thing that is wrong with what was written. Prints as `path: message`, then `hint: …` if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,23 +37,18 @@ impl Law {
         let agents = agents::resolve(&written, &own, &mut faults);
         let policies = policies::resolve(&written, &mut faults);
         let grants = grants(&written, &mut faults);
-        let risk = risk(&written, &mut faults);
-        let references = References::shipped().map_err(|why| faults.push(broken_table(why)));
-        let Ok(references) = references else { return Err(faults) };
         if !faults.is_empty() {
             return Err(faults);
         }
-        let index = Index::of(&policies);
+        let by_verb = index(&policies);
         Ok(Law {
             epoch,
             agents,
             own,
-            references,
             grants,
             stand_ins: Vec::new(),
             policies,
-            index,
-            risk,
+            by_verb,
         })
     }
 }
@@ -73,32 +65,12 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The namespaces of all that the gateway acts as, elevations too, besides those that were named.
 fn own_of(written: &Written) -> Own {
-    let specs = || written.agents.iter().map(|(_, agent)| &agent.spec);
-    let accounts = specs().map(|spec| spec.service_account.namespace.clone());
-    let elevated = specs().flat_map(|spec| spec.elevations.iter().map(|e| e.service_account.namespace.clone()));
-    Own::new(accounts.chain(elevated).chain(written.own_namespaces.iter().cloned()))
-}
-
-/// The table is part of the program; a test reads it.
-fn broken_table(why: String) -> Fault {
-    Fault {
-        source: Source::Configuration,
-        path: String::from("policies/tables/references.yaml"),
-        message: format!("the table of references cannot be read: {why}"),
-        hint: None,
-    }
-}
-
-/// Of the configuration.
-fn risk(written: &Written, faults: &mut Vec<Fault>) -> RiskThresholds {
-    let mut spot = Spot {
-        source: Source::Configuration,
-        path: String::from("risk"),
-        faults,
-    };
-    thresholds(&mut spot, written.risk.unwrap_or_default())
+    let accounts = written
+        .agents
+        .iter()
+        .map(|(_, a)| a.spec.service_account.namespace.clone());
+    Own::new(accounts.chain(written.own_namespaces.iter().cloned()))
 }
 
 fn grants(written: &Written, faults: &mut Vec<Fault>) -> Vec<Grant> {

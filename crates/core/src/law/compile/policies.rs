@@ -8,12 +8,9 @@ use super::super::Written;
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::glob::Glob;
 use super::super::matching::ResourceRule;
-use super::super::policy::{Annotation, MessageExpression, ModePerPopulation, Policy, Subject, Validation};
+use super::super::policy::{ModePerPopulation, Policy, Subject, Validation};
 use super::Fault;
-use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
-
-/// apiserver `pkg/apis/admissionregistration/validation/validation.go`, maxAuditAnnotations.
-const ANNOTATIONS: usize = 20;
+use super::spot::{SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
 
 pub(super) fn resolve(written: &Written, faults: &mut Vec<Fault>) -> Vec<Policy> {
     let mut names = BTreeSet::new();
@@ -42,14 +39,7 @@ fn resolve_policy(spot: &mut Spot<'_>, policy: &written::Policy) -> Option<Polic
     let rules = rules(&mut about.field("resourceRules"), &constraints.resource_rules);
     let variables = variables(&mut spot.field("variables"), &spec.variables);
     let conditions = conditions(&mut spot.field("matchConditions"), &spec.match_conditions, &variables);
-    let speaks = spec.audit_annotations.is_empty();
-    let validations = validations(&mut spot.field("validations"), &spec.validations, &variables, speaks);
-    let annotations = annotations(
-        &mut spot.field("auditAnnotations"),
-        &policy.metadata.name,
-        &spec.audit_annotations,
-        &variables,
-    );
+    let validations = validations(&mut spot.field("validations"), &spec.validations, &variables);
     (spot.faults.len() == before).then(|| Policy {
         name: policy.metadata.name.clone(),
         mode: mode(spec.mode),
@@ -59,7 +49,6 @@ fn resolve_policy(spot: &mut Spot<'_>, policy: &written::Policy) -> Option<Polic
         conditions,
         variables,
         validations,
-        annotations,
     })
 }
 
@@ -159,107 +148,27 @@ fn conditions(spot: &mut Spot<'_>, written: &[written::MatchCondition], variable
     compiled
 }
 
-fn validations(
-    spot: &mut Spot<'_>,
-    written: &[written::Validation],
-    variables: &Variables,
-    needed: bool,
-) -> Vec<Validation> {
+fn validations(spot: &mut Spot<'_>, written: &[written::Validation], variables: &Variables) -> Vec<Validation> {
     spot.need(
-        !(needed && written.is_empty()),
+        !written.is_empty(),
         "the policy could never act",
         "add `- expression: \"false\"` with `action` and `message`",
     );
-    let compile = |(at, written): (usize, &written::Validation)| validation(&mut spot.item(at), written, variables);
-    written.iter().enumerate().filter_map(compile).collect()
-}
-
-fn validation(spot: &mut Spot<'_>, written: &written::Validation, variables: &Variables) -> Option<Validation> {
-    spot.field("message").need(
-        !written.message.trim().is_empty(),
-        "is empty",
-        "say why, for whoever is refused",
-    );
-    spot.field("risk").need(
-        written.risk <= 100,
-        &format!("`{}` is not a number from 0 to 100", written.risk),
-        "write how many points of risk it adds",
-    );
-    spot.field("action").need(
-        written.action != written::ValidationAction::None || written.risk > 0,
-        "`None` without `risk` does nothing",
-        "write how many points of risk it adds, or another action",
-    );
-    let message = written.message_expression.as_ref();
-    let message = message.map(|source| message_expression(&mut spot.field("messageExpression"), source, variables));
-    let expression = spot
-        .field("expression")
-        .expression(&written.expression, Ground::Rule, variables)?;
-    Some(Validation {
-        expression,
-        action: written.action,
-        points: written.risk,
-        message: written.message.clone(),
-        message_expression: match message {
-            Some(compiled) => Some(compiled?),
-            None => None,
-        },
-    })
-}
-
-fn message_expression(spot: &mut Spot<'_>, source: &str, variables: &Variables) -> Option<MessageExpression> {
-    let expression = spot.expression(source, Ground::Message, variables)?;
-    Some(MessageExpression {
-        withheld: expression.reads_for_the_law(variables),
-        expression,
-    })
-}
-
-fn annotations(
-    spot: &mut Spot<'_>,
-    policy: &str,
-    written: &[written::AuditAnnotation],
-    variables: &Variables,
-) -> Vec<Annotation> {
-    let mut keys = BTreeSet::new();
-    spot.need(
-        written.len() <= ANNOTATIONS,
-        &format!("{} are too many, a policy may have {ANNOTATIONS}", written.len()),
-        "put several values into one text",
-    );
-    spot.need(
-        written.is_empty() || policy != "mantlet.dev",
-        "keys that begin with `mantlet.dev/` are the gateway's own",
-        "give the policy another name",
-    );
-    let mut compiled = Vec::new();
-    for (at, annotation) in written.iter().enumerate() {
-        let (mut spot, key) = (spot.item(at), &annotation.key);
-        spot.field("key").need(
-            is_key(key),
-            &format!("`{key}` is no key: letters, digits, `-`, `_` and `.`, at most {LABEL} characters"),
-            "write it like `high-replica-count`; the policy's name is put before it",
+    let compile = |(at, validation): (usize, &written::Validation)| {
+        let mut spot = spot.item(at);
+        spot.field("message").need(
+            !validation.message.trim().is_empty(),
+            "is empty",
+            "say why, for whoever is refused",
         );
-        let message = format!("there is already a key `{key}`");
-        spot.field("key")
-            .need(keys.insert(key), &message, "give it another name");
-        let expression =
-            spot.field("valueExpression")
-                .expression(&annotation.value_expression, Ground::Annotation, variables);
-        compiled.extend(expression.map(|expression| Annotation {
-            key: format!("{policy}/{key}"),
+        let expression = spot
+            .field("expression")
+            .expression(&validation.expression, Ground::Rule, variables)?;
+        Some(Validation {
             expression,
-        }));
-    }
-    compiled
-}
-
-/// The name of a qualified name (apimachinery `pkg/util/validation/validation.go`, IsQualifiedName).
-fn is_key(key: &str) -> bool {
-    let ends = key.chars().next().into_iter().chain(key.chars().last());
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !key.is_empty()
-        && key.len() <= LABEL
-        && key.chars().all(inner)
-        && ends.into_iter().all(|c| c.is_ascii_alphanumeric())
+            action: validation.action,
+            message: validation.message.clone(),
+        })
+    };
+    written.iter().enumerate().filter_map(compile).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mantlet_api::policy::{Operation, RiskThresholds};
+use mantlet_api::policy::Operation;
 
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::glob::Glob;
@@ -192,27 +192,4 @@ pub(super) fn operations(spot: &mut Spot<'_>, operations: &[Operation]) -> Vec<O
         "write, for instance, `[create, update, patch]`",
     );
     operations.to_vec()
-}
-
-/// From 1 to 100, and asking before denying.
-pub(super) fn thresholds(spot: &mut Spot<'_>, written: RiskThresholds) -> RiskThresholds {
-    for (field, at) in [
-        ("requireApprovalAt", written.require_approval_at),
-        ("denyAt", written.deny_at),
-    ] {
-        let at = at.unwrap_or(1);
-        spot.field(field).need(
-            (1..=100).contains(&at),
-            &format!("`{at}` is not a number from 1 to 100"),
-            "without a threshold: leave the field out",
-        );
-    }
-    if let (Some(hold), Some(deny)) = (written.require_approval_at, written.deny_at) {
-        spot.field("requireApprovalAt").need(
-            hold < deny,
-            &format!("nobody would ever be asked: everything from {deny} on is denied"),
-            "write a number below `denyAt`",
-        );
-    }
-    written
 }
