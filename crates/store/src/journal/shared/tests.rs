@@ -216,6 +216,24 @@ async fn two_first_starts_at_once_share_one_keyring() {
     second.close().await;
 }
 
+/// Each holds its chain before the others can see it: they take what nobody holds.
+#[tokio::test]
+async fn starts_at_once_have_a_chain_each() {
+    let Some(scratch) = Scratch::postgres().await else {
+        return;
+    };
+    std::fs::write(scratch.path().join("key"), [7; 32]).unwrap();
+    let clock = clock();
+    let start = || open(&scratch, &clock);
+    let stores = tokio::join!(start(), start(), start(), start(), start(), start());
+    let stores = [stores.0, stores.1, stores.2, stores.3, stores.4, stores.5].map(Result::unwrap);
+    let chains: BTreeSet<_> = stores.iter().map(|store| store.journal.writer_id()).collect();
+    assert_eq!(chains.len(), stores.len(), "{chains:?}");
+    for store in stores {
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_replica_without_the_key_file_is_refused_and_makes_none() {
     let Some(scratch) = Scratch::postgres().await else {
