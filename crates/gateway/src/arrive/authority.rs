@@ -50,7 +50,6 @@ fn refused(message: &str) -> Refusal {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -73,7 +73,6 @@ fn broken(error: &hyper::Error) -> Refusal {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use futures_util::stream;
     use http_body::Frame;

@@ -136,7 +136,6 @@ fn lock(due: &Mutex<Due>) -> MutexGuard<'_, Due> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use http_body_util::BodyExt as _;
 

@@ -429,7 +429,6 @@ pub(super) fn told_apart(bytes: &[u8]) -> Option<Vec<(String, Option<Vec<u8>>)>>
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

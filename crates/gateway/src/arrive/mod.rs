@@ -7,7 +7,7 @@ pub mod certificates;
 pub(crate) mod delivery;
 pub mod framing;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#[expect(clippy::print_stdout, reason = "how many rows were alike is worth reading")]
 mod framing_agrees;
 pub(crate) mod guarded;
 pub mod limits;

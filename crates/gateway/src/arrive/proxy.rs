@@ -179,7 +179,6 @@ impl FromStr for Cidr {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

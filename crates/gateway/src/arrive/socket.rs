@@ -100,7 +100,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
