@@ -1,8 +1,8 @@
 //! The other half of the law: a day of honest work meets nothing of it. Who deploys in its own namespace is never denied, never held, and ends
 //! every command as it would without a gateway; and each request of the day is in the record.
 //!
-//! The day is data: `cases/honest-day/commands.sh`, what it works on beside it. The gateway has the shipped guardrails, and the Agent is the one
-//! that `docs/src/how-to-deploy.md` shows.
+//! The day is data: `cases/honest-day/commands.sh`, what it works on beside it. The gateway has the shipped packs `guardrails` and
+//! `agent-deployer`, and the Agent is the one that `docs/src/how-to-deploy.md` shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -227,7 +227,8 @@ impl Stage {
             bed: bed.clone(),
             tag: tag.clone(),
         };
-        let world = World::start(bed, name, &recommended(&tag)).await;
+        let policies = [&recommended(&tag), mantlet::dev::AGENT_DEPLOYER].join("\n---\n");
+        let world = World::start(bed, name, &policies).await;
         world.bare(&seed(&tag)).await.ok();
         let way = |name: &str| Way {
             dir: copy(Path::new(&format!("{CASES}/work")), &world.dir.join(name)),
@@ -299,10 +300,12 @@ impl Stage {
 
 fn not_allowed(event: &SessionEvent) -> Option<String> {
     let note = |name: &str| event.event.annotations.get(name).map_or("", String::as_str);
-    let decision = note("mantlet.dev/decision");
-    (decision != "allow").then(|| {
+    let (decision, reason) = (note("mantlet.dev/decision"), note("mantlet.dev/reason"));
+    // The API server said no to the rehearsal, as it would have to the request, and its own words went to the caller: no rule had a part in it.
+    let of_the_server = decision == "deny" && reason == "Upstream" && note("mantlet.dev/policy").is_empty();
+    (decision != "allow" && !of_the_server).then(|| {
         format!(
-            "`{decision}` by {}: {} {}",
+            "`{decision}` ({reason}) by {}: {} {}",
             note("mantlet.dev/policy"),
             event.event.verb,
             event.event.request_uri
