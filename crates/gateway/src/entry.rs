@@ -11,7 +11,7 @@ use mantlet_core::identity::Verified;
 use mantlet_core::law::{ClusterRef, Denial, Judgment};
 use mantlet_core::mask::{Masked, text};
 use mantlet_core::record::body::{self, LeftOut, Weighed};
-use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording};
+use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording, Stored, Verdict};
 use mantlet_core::time::Clock;
 use mantlet_store::{OverQuota, SessionId, Slot, Store, StoreFault};
 
@@ -34,6 +34,10 @@ pub struct Entry {
     /// What was submitted, until it is written.
     request: Option<Weighed>,
     response: Option<Masked<Body>>,
+    /// Of a judgment after the opening was written.
+    again: Option<Verdict>,
+    /// What a write left behind.
+    stored: Option<Stored>,
     store: Arc<Store>,
     session: Option<SessionId>,
     warnings: Vec<String>,
@@ -76,6 +80,8 @@ impl Entry {
             recording: None,
             request: None,
             response: None,
+            again: None,
+            stored: None,
             store: store.clone(),
             session: None,
             warnings: Vec::new(),
@@ -160,6 +166,8 @@ impl Entry {
         if let Some(known) = &mut self.known {
             known.epoch = Some(epoch);
             known.verdict = Some((&denial).into());
+        } else {
+            self.again = Some((&denial).into());
         }
         Refusal::NotAllowed(denial)
     }
@@ -278,7 +286,14 @@ impl Entry {
             known.epoch = Some(epoch);
             known.verdict = Some(judgment.into());
             known.not_judged = judgment.not_judged.clone();
+        } else {
+            self.again = Some(judgment.into());
         }
+    }
+
+    /// What the answer to a write shows of what it left behind.
+    pub(crate) fn stores(&mut self, stored: Stored) {
+        self.stored = Some(stored);
     }
 
     /// Noted before it leaves: a look-up whose answer is lost is one all the same.
@@ -326,7 +341,8 @@ impl Entry {
         self.open();
         if let Some(slot) = self.slot.take() {
             let closed = Closed::new(&self.id, self.clock.now(), outcome, self.bytes);
-            slot.close(closed.with_response(self.response.take()));
+            let closed = closed.with_response(self.response.take());
+            slot.close(closed.with_verdict(self.again.take()).with_stored(self.stored.take()));
         }
     }
 }

@@ -23,7 +23,7 @@ use super::matching::Named;
 use super::policy::{Finding, Policy};
 use super::risk::{self, Size, Tally};
 use super::sight::{self, Sight, View};
-use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Terms, Verdict};
+use super::verdict::{Applied, Because, Denial, Judgment, Permit, Rule, Step, Terms, Verdict};
 use super::{ClusterRef, Law, message, scope};
 
 /// The virtual API, which the gateway answers itself and which has rules of its own.
@@ -415,11 +415,12 @@ impl<'a> Sitting<'a> {
             .as_ref()
             .is_some_and(|p| bound::contradicts(self.action, p))
         {
-            let status = Arc::new(sight::conflict(self.action));
-            return Verdict::Deny(message::refused_upstream(409, &status));
+            return Verdict::Deny(Denial::conflict(self.action));
         }
         let terms = Terms {
             precondition,
+            rehearsed: sight::rehearsed(self.facts),
+            substance: sight::substance(self.facts),
             ..Terms::default()
         };
         Verdict::Allow(Permit::grant(self.caller, self.action, terms, self.law.epoch))

@@ -3,6 +3,7 @@
 //! In: an action and the facts so far. Out: a [`View`]. Deliberately does not: judge what it sees.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -497,6 +498,40 @@ pub(super) fn precondition(action: &Action, facts: &Facts) -> Option<Preconditio
     match states.all(|state| state == first) {
         true => Some(first),
         false => Some(Precondition::Torn),
+    }
+}
+
+pub(super) fn rehearsed(facts: &Facts) -> Option<Arc<Masked<Value>>> {
+    match facts.document(LookupKind::DryRun) {
+        Fact::Known(object) => Some(Arc::clone(object)),
+        Fact::Unasked | Fact::Absent | Fact::Refused { .. } | Fact::Forbidden { .. } | Fact::Failed(_) => None,
+    }
+}
+
+/// What the facts about the changed object say, but for its status, which its controllers write all the time, and the bookkeeping that changes
+/// with it. Only how patient the gateway is rests on it, so a hash that somebody could aim at will do.
+pub(super) fn substance(facts: &Facts) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for kind in [LookupKind::OldObject, LookupKind::Target, LookupKind::DryRun] {
+        if let Fact::Known(object) = facts.document(kind) {
+            kind.hash(&mut hasher);
+            for (key, value) in object.as_object().into_iter().flatten() {
+                match key.as_str() {
+                    "status" => {}
+                    "metadata" => hash_metadata(value, &mut hasher),
+                    _ => (key, value.to_string()).hash(&mut hasher),
+                }
+            }
+        }
+    }
+    hasher.finish()
+}
+
+fn hash_metadata(metadata: &Value, hasher: &mut impl Hasher) {
+    for (key, value) in metadata.as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "resourceVersion" | "managedFields" | "generation") {
+            (key, value.to_string()).hash(hasher);
+        }
     }
 }
 

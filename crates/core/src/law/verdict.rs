@@ -8,9 +8,10 @@ use std::time::Duration;
 use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction, Via};
 use serde_json::Value;
 
-use crate::action::{Action, Effect};
+use crate::action::{Action, Effect, Verb};
 use crate::identity::{ActAs, Caller};
 use crate::mask::Masked;
+use crate::record::stored::Judged;
 
 use super::look_ups::Lookups;
 use super::risk::Risk;
@@ -102,6 +103,10 @@ pub struct Epoch(u64);
 pub struct Terms {
     /// The object that was judged: if it is another one by then, the cluster refuses, and the request is judged again.
     pub(super) precondition: Option<Precondition>,
+    /// What the rehearsal showed.
+    pub(super) rehearsed: Option<Arc<Masked<Value>>>,
+    /// Equal for two judgments that saw the same object, its status and bookkeeping apart.
+    pub(super) substance: u64,
     /// In place of the caller's own upstream account: an elevation of what was approved. None without an approval.
     pub(super) acts_as: Option<ServiceAccountRef>,
 }
@@ -263,6 +268,30 @@ impl Permit {
         &self.terms
     }
 
+    /// The object that was judged, to compare with what is stored in the end.
+    pub fn judged(&self) -> Option<Judged<'_>> {
+        let whole = self.action.resource().is_some_and(|r| r.subresource.is_empty());
+        match (&self.terms.rehearsed, self.action.verb()) {
+            (Some(object), _) => Some(Judged::Rehearsed(object)),
+            (None, Verb::Create | Verb::Update) if whole => self.action.submitted().map(Judged::Submitted),
+            (
+                None,
+                Verb::Get
+                | Verb::List
+                | Verb::Watch
+                | Verb::Create
+                | Verb::Update
+                | Verb::Patch
+                | Verb::Delete
+                | Verb::DeleteCollection
+                | Verb::Exec
+                | Verb::Attach
+                | Verb::PortForward
+                | Verb::Proxy,
+            ) => None,
+        }
+    }
+
     pub fn charges(&self) -> &Charges {
         &self.charges
     }
@@ -295,6 +324,11 @@ impl Terms {
     pub fn precondition(&self) -> Option<&Precondition> {
         self.precondition.as_ref()
     }
+
+    /// Whether these are of the same object, whatever became of its status.
+    pub fn same_substance(&self, other: &Terms) -> bool {
+        self.substance == other.substance
+    }
 }
 
 impl Epoch {
@@ -325,6 +359,11 @@ impl Denial {
     /// The agent asks for more at a time than it may.
     pub fn limited(agent: &str, cluster: &str, limit: super::Limit) -> Self {
         super::message::limited(agent, cluster, limit)
+    }
+
+    /// The object is no longer the one that was judged, however often it was judged anew: as the API server says it.
+    pub fn conflict(action: &Action) -> Self {
+        super::message::refused_upstream(409, &Arc::new(super::sight::conflict(action)))
     }
 
     /// The reason word of the Kubernetes `Status`; `None` where the API server's own answer is passed on.
