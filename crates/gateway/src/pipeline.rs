@@ -20,7 +20,8 @@ use crate::arrive::framing::Fault;
 use crate::arrive::limit::Limiter;
 use crate::arrive::limits::{Limits, Place, Room};
 use crate::arrive::{Ask, resolve};
-use crate::decide::look_up;
+use crate::decide::turns::{Turn, Turns};
+use crate::decide::{again, look_up};
 use crate::entry::Entry;
 use crate::export::Export;
 use crate::law::LawBook;
@@ -28,7 +29,7 @@ use crate::recorder::Recorder;
 use crate::relay::admit::{Basis, Refused, admit};
 use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
-use crate::relay::{amend, forward, mask};
+use crate::relay::{amend, mask};
 use crate::tasks::Tasks;
 use crate::telemetry::{Asked, Telemetry};
 use crate::upstream::{Cluster, Unreached};
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub recorder: Recorder,
     pub authenticator: Authenticator,
     pub limiter: Limiter,
+    /// Of objects that several requests want to change at a time.
+    pub turns: Turns,
     pub clusters: Vec<Arc<Cluster>>,
     /// The cluster that is also served at `/`.
     pub default: Option<Arc<Cluster>>,
@@ -64,6 +67,7 @@ struct Judged {
     masker: Arc<Masker>,
     headers: Vec<(HeaderName, HeaderValue)>,
     basis: Basis,
+    turn: Option<Turn>,
     _place: Place,
     _room: Room,
 }
@@ -127,6 +131,7 @@ impl Gateway {
         entry.asks_for(&action);
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         entry.recorded_as(self.recorder.of(&caller, &action), &action);
+        let turn = self.turns.behind_others(&known.name, &action).await;
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
         let basis = Basis {
@@ -139,6 +144,7 @@ impl Gateway {
             cluster,
             masker,
             headers: ask.relayed_headers(),
+            turn,
             _place: place,
             _room: room,
         })
@@ -190,7 +196,7 @@ impl Gateway {
     }
 
     /// The law is asked until it has what it wants to know.
-    async fn decide(
+    pub(crate) async fn decide(
         &self,
         law: &Law,
         cluster: &Cluster,
@@ -226,6 +232,7 @@ impl Gateway {
             masker,
             headers,
             basis,
+            turn,
             _place,
             _room,
         } = judged;
@@ -233,7 +240,7 @@ impl Gateway {
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {
-                let forwarded = forward::forward(pass, &cluster, self.clock.as_ref(), &self.tasks).await?;
+                let forwarded = again::carry_out(&self, pass, turn, &cluster).await?;
                 amend::amend(mask::mask(forwarded, &masker).await?).await?
             }
         };

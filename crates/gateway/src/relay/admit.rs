@@ -2,11 +2,14 @@
 //! Refuses: when the journal does, and whom an operator has stopped since the session was found: a body can take its time to arrive.
 //! Later issues settle the charges of the permit here.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use mantlet_core::action::{Action, Answer, Effect};
 use mantlet_core::identity::{ActAs, Caller};
-use mantlet_core::law::{ClusterRef, Denial, Permit};
+use mantlet_core::law::{ClusterRef, Denial, Permit, Terms};
 use mantlet_core::record::body::LeftOut;
+use mantlet_core::record::stored::{Judged, Stored};
 use mantlet_core::record::{AuditId, Outcome};
 use mantlet_core::time::{Clock, Timestamp};
 use mantlet_core::wire::outgoing::{Outgoing, outgoing};
@@ -110,6 +113,35 @@ impl Pass {
 
     pub(crate) fn caller(&self) -> &Caller {
         self.permit.caller()
+    }
+
+    pub(crate) fn terms(&self) -> &Terms {
+        self.permit.terms()
+    }
+
+    /// The object that was judged.
+    pub(crate) fn judged(&self) -> Option<Judged<'_>> {
+        self.permit.judged()
+    }
+
+    /// What the answer shows of what the write left behind.
+    pub(crate) fn stores(&mut self, stored: Stored) {
+        self.entry.stores(stored);
+    }
+
+    /// What has to be judged again, and where.
+    pub(crate) fn again(&self) -> (Arc<Caller>, Arc<Action>, ClusterRef) {
+        let (caller, action) = (self.permit.caller(), self.permit.action());
+        (Arc::clone(caller), Arc::clone(action), self.basis.cluster.clone())
+    }
+
+    pub(crate) fn entry_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    /// Nothing was carried out: the permit is void, and what it stood on can have another.
+    pub(crate) fn withdraw(self) -> (Entry, Vec<(HeaderName, HeaderValue)>, Basis) {
+        (self.entry, self.headers, self.basis)
     }
 
     pub(crate) fn audit_id(&self) -> &AuditId {
