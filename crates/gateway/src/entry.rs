@@ -3,17 +3,18 @@
 //! An [`Entry`] is made before anything can fail; room for its close is reserved with it, so a close never fails and never waits. Whoever drops
 //! it closes it as `Abandoned`: there is no way out of a request that leaves none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mantlet_core::action::{Action, Target};
 use mantlet_core::identity::Caller;
 use mantlet_core::identity::Verified;
-use mantlet_core::law::{ClusterRef, Denial, Judgment};
+use mantlet_core::law::{Allowance, BudgetKind, Charge, ClusterRef, Denial, Judgment};
 use mantlet_core::mask::{Masked, text};
 use mantlet_core::record::body::{self, LeftOut, Weighed};
 use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording, Stored, Verdict};
 use mantlet_core::time::Clock;
-use mantlet_store::{OverQuota, SessionId, Slot, Store, StoreFault};
+use mantlet_store::{Holder, OverQuota, SessionId, Slot, Store, StoreFault};
 
 use crate::arrive::Ask;
 use crate::arrive::accept::UnderWay;
@@ -41,6 +42,8 @@ pub struct Entry {
     store: Arc<Store>,
     session: Option<SessionId>,
     warnings: Vec<String>,
+    /// Whose denials are counted, on which cluster, and how.
+    counted: Option<Counted>,
     clock: Arc<dyn Clock>,
     bytes: u64,
     /// Of an agent's limits; given back with the entry.
@@ -49,6 +52,13 @@ pub struct Entry {
     standing: Option<Arc<Standing>>,
     /// The connection that it came on is kept as long as this is.
     _under_way: UnderWay,
+}
+
+#[derive(Debug)]
+struct Counted {
+    agent: String,
+    cluster: String,
+    limit: Allowance,
 }
 
 impl Entry {
@@ -85,6 +95,7 @@ impl Entry {
             store: store.clone(),
             session: None,
             warnings: Vec::new(),
+            counted: None,
             clock: clock.clone(),
             bytes: 0,
             place: None,
@@ -138,6 +149,36 @@ impl Entry {
         if let Some(known) = &mut self.known {
             known.caller = Some(caller.into());
         }
+        if let Some(agent) = caller.agent()
+            && let Some(limit) = agent.budgets().denials
+            && let Some(cluster) = self.known.as_ref().and_then(|known| known.cluster.as_ref())
+        {
+            self.counted = Some(Counted {
+                agent: agent.name().to_owned(),
+                cluster: cluster.uid.clone(),
+                limit,
+            });
+        }
+    }
+
+    /// The law said no, which is counted where the agent has a budget of that.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is counted or not.
+    pub(crate) async fn note_denial(&self) -> Result<(), StoreFault> {
+        let Some(Counted { agent, cluster, limit }) = &self.counted else {
+            return Ok(());
+        };
+        let key = self.id.as_str().to_owned();
+        let charge = Charge {
+            budget: BudgetKind::Denials,
+            keys: BTreeMap::from([(key.clone(), key)]),
+            limit: *limit,
+        };
+        self.store
+            .budgets
+            .note(Holder { agent, cluster }, &self.id, &charge)
+            .await
     }
 
     pub(crate) fn stands_on(&mut self, standing: Option<Arc<Standing>>) {

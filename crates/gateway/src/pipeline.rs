@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Response};
 use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
 use mantlet_core::identity::{Caller, Verified};
-use mantlet_core::law::{ClusterRef, Denial, Facts, Law, Permit, Step, Verdict};
+use mantlet_core::law::{ClusterRef, Denial, DenialReason, Facts, Law, Permit, Question, Rule, Step, Verdict};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
@@ -137,6 +137,7 @@ impl Gateway {
         let basis = Basis {
             law: self.law.clone(),
             cluster: known.clone(),
+            meter: self.telemetry.budgets().clone(),
         };
         Ok(Judged {
             permit,
@@ -250,6 +251,7 @@ impl Gateway {
     /// The one place that closes a refused entry and writes a Status.
     async fn refuse(&self, refused: Refused) -> Reply {
         let Refused { mut entry, why } = refused;
+        self.count(&entry, &why).await;
         let (code, reason) = why.code();
         let id = entry.id().clone();
         tracing::info!(code = code.as_u16(), reason, check = why.check(), audit_id = %id, why = why.to_log(), "refused");
@@ -261,6 +263,25 @@ impl Gateway {
         let mut reply = why.into_reply(Some(id.as_str()));
         crate::relay::respond::warn(reply.headers_mut(), &warnings);
         reply
+    }
+
+    /// A refusal is something that an agent uses up too. One that cannot be counted is a refusal all the same.
+    async fn count(&self, entry: &Entry, why: &Refusal) {
+        if let Refusal::NotApproved(Question {
+            rule: Rule::AgentBudget { budget, .. },
+            ..
+        }) = why
+        {
+            self.telemetry.budgets().held(*budget);
+        }
+        if let Refusal::NotAllowed(Denial {
+            reason: DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied,
+            ..
+        }) = why
+            && let Err(fault) = entry.note_denial().await
+        {
+            tracing::warn!(audit_id = %entry.id(), %fault, "denial not counted");
+        }
     }
 
     /// No entry could be made: the journal is full or down. Counted, since it cannot be written.

@@ -24,6 +24,7 @@ mod scope;
 mod references;
 mod policy;
 mod index;
+mod budget;
 mod risk;
 mod bases;
 mod cel;

@@ -245,6 +245,22 @@ pub enum Because {
     Blind(String),
 }
 
+impl Applied {
+    /// The agent has no room left for this.
+    pub(super) fn over_budget(agent: &str, budget: BudgetKind) -> Self {
+        Self {
+            rule: Rule::AgentBudget {
+                agent: agent.to_owned(),
+                budget,
+            },
+            action: ValidationAction::RequireApproval,
+            strength: Strength::Enforce,
+            message: super::message::over_budget(budget),
+            because: Because::Violated,
+        }
+    }
+}
+
 impl Permit {
     pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, terms: Terms, epoch: Epoch) -> Self {
         Self {
@@ -296,6 +312,12 @@ impl Permit {
         &self.charges
     }
 
+    /// Somebody else took the room first: what is said then is what would have been said before.
+    pub fn outrun(&self, budget: BudgetKind) -> Question {
+        let agent = self.caller.agent().map_or("", |agent| agent.name());
+        super::message::held(&self.action, &Applied::over_budget(agent, budget))
+    }
+
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -313,6 +335,12 @@ impl Permit {
             ),
             None => self.caller.acts_as(),
         }
+    }
+}
+
+impl Charges {
+    pub fn as_slice(&self) -> &[Charge] {
+        &self.0
     }
 }
 
