@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mantlet_core::law::{BudgetKind, Charge};
+use mantlet_core::law::{Allowance, BudgetKind, Charge};
 use mantlet_core::record::AuditId;
 use mantlet_core::time::{Clock, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -78,8 +78,6 @@ pub struct Used {
 const COUNTING: usize = 4;
 /// Most rows of what is only noted, whatever the limit.
 const NOTED: u32 = 10_000;
-/// Longest window: what is older belongs to no budget any more.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Of what nobody can give back any more.
 const USED_UP: &str = "";
 
@@ -240,7 +238,7 @@ impl Budgets {
             let (mut change, now) = self.hold(holder).await?;
             let old = query("DELETE FROM budget_uses WHERE agent = $1 AND cluster = $2 AND used <= $3");
             change
-                .run(old.bind(&agent).bind(&cluster).bind(begin(now, LONGEST)))
+                .run(old.bind(&agent).bind(&cluster).bind(begin(now, Allowance::LONGEST)))
                 .await?;
             change.commit().await?;
         }
@@ -316,8 +314,6 @@ fn number(many: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use mantlet_core::law::Allowance;
-
     use super::*;
     use crate::testing::{Scratch, clock, on_both, open};
     use crate::{HandClock, Store};
@@ -570,7 +566,7 @@ mod tests {
         assert_eq!(reserve(&store, 3, 2, &["c"]).await, OVER);
         store.close().await;
         drop(store);
-        later(&scratch, &clock, LONGEST).await;
+        later(&scratch, &clock, Allowance::LONGEST).await;
         let store = open(&scratch, &clock).await.unwrap();
         assert_eq!(rows(&store).await, 0);
     }

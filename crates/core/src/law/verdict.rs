@@ -256,6 +256,7 @@ impl Applied {
             action: ValidationAction::RequireApproval,
             strength: Strength::Enforce,
             message: super::message::over_budget(budget),
+            withheld: None,
             because: Because::Violated,
         }
     }
@@ -336,6 +337,16 @@ impl Permit {
             None => self.caller.acts_as(),
         }
     }
+}
+
+impl Allowance {
+    /// Longest window.
+    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// Of an agent that names none: whoever deletes everything is an agent that nobody thought about.
+    pub const DELETES: Self = Self {
+        count: 10,
+        per: Duration::from_secs(600),
+    };
 }
 
 impl Charges {
