@@ -201,7 +201,7 @@ impl Pass {
 
     /// Resolves once a law is in force that would not let this begin.
     pub(crate) async fn overruled(&self, clock: &dyn Clock) {
-        let Basis { law, cluster } = &self.basis;
+        let Basis { law, cluster, meter: _ } = &self.basis;
         law.overrules(&self.permit, cluster, || clock.now()).await;
     }
 

@@ -62,7 +62,7 @@ pub async fn forward(
         }
         Err(why) => {
             pass.settle(match why {
-                Unreached::Unsent(_) | Unreached::Unidentified(_) => Ending::GivenBack,
+                Unreached::Unsent(_) | Unreached::Unidentified(_) | Unreached::NoToken(_) => Ending::GivenBack,
                 Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_) => Ending::Kept,
             })
             .await;
