@@ -145,12 +145,12 @@ impl Entry {
     }
 
     /// The law knows the caller, who has no session yet.
-    pub(crate) fn recognized(&mut self, caller: &Caller) {
+    pub(crate) fn recognized(&mut self, caller: &Caller, denials: Option<Allowance>) {
         if let Some(known) = &mut self.known {
             known.caller = Some(caller.into());
         }
         if let Some(agent) = caller.agent()
-            && let Some(limit) = agent.budgets().denials
+            && let Some(limit) = denials
             && let Some(cluster) = self.known.as_ref().and_then(|known| known.cluster.as_ref())
         {
             self.counted = Some(Counted {
@@ -259,6 +259,17 @@ impl Entry {
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The same, for whoever cannot keep the entry meanwhile.
+    pub(crate) fn memory(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
+    /// Empty before it is known.
+    pub(crate) fn cluster_uid(&self) -> String {
+        let cluster = self.known.as_ref().and_then(|known| known.cluster.as_ref());
+        cluster.map(|cluster| cluster.uid.clone()).unwrap_or_default()
     }
 
     /// Whether what the record will hold of this can be stored at all.

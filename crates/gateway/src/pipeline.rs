@@ -179,7 +179,8 @@ impl Gateway {
         let caller = law
             .recognize(verified, &known.name, now)
             .map_err(|denial| entry.denied(denial, epoch))?;
-        entry.recognized(&caller);
+        let denials = caller.agent().and_then(|agent| law.budgets(agent).denials);
+        entry.recognized(&caller, denials);
         let session = self.store.sessions.touch(&caller, known, now);
         let session = session.map_err(|why| no_session(entry, why, epoch))?;
         entry.called_by(&caller, session);

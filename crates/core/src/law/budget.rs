@@ -10,13 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Effect, ResourceRef, Verb};
 use crate::wire::body::Form;
 
 use super::facts::{Affected, ObjectId};
 use super::inspect::{at, list, text};
+use super::look_ups::LookupKind;
+use super::verdict::BudgetKind;
 
 /// What an action takes of one budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,67 @@ pub(super) enum Want {
     Target,
     Dependents,
     Members,
+}
+
+impl Want {
+    pub(super) fn kind(self) -> LookupKind {
+        match self {
+            Want::Object => LookupKind::DryRun,
+            Want::OldObject => LookupKind::OldObject,
+            Want::Target => LookupKind::Target,
+            Want::Dependents => LookupKind::Dependents,
+            Want::Members => LookupKind::Members,
+        }
+    }
+}
+
+/// What is used up of one budget, and how much of a charge is not among it. A fact: until it is reserved, others may come first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    pub budget: BudgetKind,
+    /// Distinct things within the window.
+    pub counted: u32,
+    /// How many of those of the charge are new.
+    pub fresh: u32,
+    /// What people call the last of them.
+    pub recent: Vec<String>,
+}
+
+impl Spent {
+    /// As expressions see it: a number for each budget, zero where nothing is counted.
+    pub(super) fn document(spent: &[Self]) -> Value {
+        let of = |kind| spent.iter().find(|spent| spent.budget == kind);
+        let counted = |kind| json!(of(kind).map_or(0, |spent| spent.counted));
+        let mut document = Map::new();
+        let (mut fresh, mut recent) = (Map::new(), Map::new());
+        for kind in BudgetKind::ALL {
+            document.insert(kind.as_str().to_owned(), counted(kind));
+            if let Some(spent) = of(kind) {
+                fresh.insert(kind.as_str().to_owned(), json!(spent.fresh));
+                recent.insert(kind.as_str().to_owned(), json!(spent.recent));
+            }
+        }
+        document.insert(String::from("distinctObjects"), counted(BudgetKind::Deletes));
+        document.insert(String::from("fresh"), Value::Object(fresh));
+        document.insert(String::from("recent"), Value::Object(recent));
+        Value::Object(document)
+    }
+
+    /// Back from there. What it does not say is not known, and nothing has room then.
+    pub(super) fn read(document: &Value, budget: BudgetKind) -> Option<Self> {
+        let number = |path: &[&str]| {
+            at(document, path)
+                .and_then(Value::as_u64)
+                .and_then(|n| u32::try_from(n).ok())
+        };
+        let recent = at(document, &["recent"]).map(|recent| list(recent, budget.as_str()))?;
+        Some(Self {
+            budget,
+            counted: number(&[budget.as_str()])?,
+            fresh: number(&["fresh", budget.as_str()])?,
+            recent: recent.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        })
+    }
 }
 
 /// A fact, as far as a toll needs it.
@@ -84,7 +147,7 @@ pub(super) fn destroyed(action: &Action, resource: &ResourceRef, known: &Known<'
             let alone = action.options().propagation_policy == "Orphan";
             let rest = match alone {
                 true => Toll::Free,
-                false => dependents(known),
+                false => dependents(known, resource, old),
             };
             (one(old, resource), rest)
         }),
@@ -239,11 +302,25 @@ fn shown(kind: &str, namespace: &str, name: &str) -> String {
     }
 }
 
-/// What goes with an object, but for what is no loss of its own.
-fn dependents(known: &Known<'_>) -> Toll {
-    affected(&known.dependents, Want::Dependents, "what goes with it", |object| {
-        !NOTES.contains(&object.kind.as_str())
-    })
+/// What goes with an object, but for what is no loss of its own. Where nobody may look, the pods that it says itself.
+fn dependents(known: &Known<'_>, resource: &ResourceRef, old: &Value) -> Toll {
+    match (&known.dependents, uid(old)) {
+        (View::Absent, Some(uid)) => takes(
+            (0..pods(resource, old))
+                .map(|rank| ranked(uid, resource, rank))
+                .collect(),
+        ),
+        (view, _) => affected(view, Want::Dependents, "what goes with it", |object| {
+            !NOTES.contains(&object.kind.as_str())
+        }),
+    }
+}
+
+fn ranked(uid: &str, resource: &ResourceRef, rank: u64) -> (String, String) {
+    (
+        format!("{uid}/{rank}"),
+        format!("pod {} of {}", rank + 1, place(resource)),
+    )
 }
 
 fn members(known: &Known<'_>, what: &str) -> Toll {
@@ -361,7 +438,7 @@ fn said_replicas(action: &Action, resource: &ResourceRef) -> Option<Value> {
     let body = action.body().filter(|_| resource.subresource == "scale")?;
     let whole = action.verb() == Verb::Update || matches!(body.form(), Form::MergePatch | Form::StrategicMergePatch);
     let said = at(body.masked(), &["spec", "replicas"]).filter(|said| whole && said.is_i64());
-    said.map(|said| serde_json::json!({"spec": {"replicas": said}}))
+    said.map(|said| json!({"spec": {"replicas": said}}))
 }
 
 /// What was there and is not any more.
@@ -382,12 +459,7 @@ fn difference(resource: &ResourceRef, old: &Value, new: &Value) -> Toll {
         true => pods_left(resource, old, new).min(all),
         false => 0,
     };
-    for rank in left..all {
-        taken.insert(
-            format!("{uid}/{rank}"),
-            format!("pod {} of {}", rank + 1, place(resource)),
-        );
-    }
+    taken.extend((left..all).map(|rank| ranked(uid, resource, rank)));
     for (claim, rank) in claims(resource, old, new)
         .iter()
         .flat_map(|claim| (left..all).map(move |rank| (claim, rank)))

@@ -178,6 +178,20 @@ pub(super) fn over_budget(budget: BudgetKind) -> String {
     format!("{what}, all its sessions together (limits.{})", budget.as_str())
 }
 
+/// What cannot be counted is past every budget.
+pub(super) fn uncounted(budget: BudgetKind) -> String {
+    let what = match budget {
+        BudgetKind::Deletes => "how many objects it would destroy cannot be counted",
+        BudgetKind::Namespaces => "how many namespaces it would change cannot be counted",
+        BudgetKind::SecretReads => "how many Secrets it would read cannot be counted",
+        BudgetKind::Denials => "how many requests of this agent were denied is not known",
+    };
+    format!(
+        "{what}, and this agent has a budget of them (limits.{})",
+        budget.as_str()
+    )
+}
+
 fn aside(because: &Because) -> &'static str {
     match because {
         Because::Violated => "",

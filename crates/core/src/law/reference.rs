@@ -877,7 +877,7 @@ fn compare(laws: u64, requests: usize) -> (BTreeMap<Kind, usize>, usize) {
             };
             assert_eq!(outcome(&at_once), expected, "{}\n{:#?}", explain(), at_once.applied);
             assert_eq!(rounds, 0, "asks for what it knows: {}", explain());
-            let (lazily, rounds) = evaluate(&law, &scene, Facts::default());
+            let (lazily, rounds) = evaluate(&law, &scene, Facts::without_budgets());
             assert_eq!(
                 outcome(&lazily).kind,
                 expected.kind,

@@ -13,6 +13,7 @@ use crate::identity::Caller;
 use crate::mask::{self, Hint, Masked};
 use crate::wire::body::Form;
 
+use super::budget::Spent;
 use super::facts::{Affected, Fact, Facts};
 use super::inspect::{at, list, pod_spec_path, text};
 use super::look_ups::LookupKind;
@@ -121,7 +122,11 @@ impl<'a> Sight<'a> {
             LookupKind::Members if is_namespace(action) || action.verb() == Verb::DeleteCollection => {
                 Self::of_count(kind, facts)
             }
+            LookupKind::Members if reads_secrets(action) => Self::of_count(kind, facts),
             LookupKind::Rights => Self::of_rights(caller, action, facts),
+            LookupKind::Session if caller.agent().is_some() => Self::of_document(kind, facts, || Value::Null),
+            // People have no budgets.
+            LookupKind::Session => Sight::Seen(Cow::Owned(Spent::document(&[]))),
             LookupKind::Dependents | LookupKind::Members => Sight::Seen(Cow::Owned(Affected::default().document())),
             LookupKind::OldObject | LookupKind::Target | LookupKind::NamespaceObject => nothing(),
         }
@@ -342,6 +347,14 @@ fn takes_along(action: &Action) -> bool {
     whole && action.verb() == Verb::Delete && action.options().propagation_policy != "Orphan"
 }
 
+/// More than one, by a list or a watch.
+fn reads_secrets(action: &Action) -> bool {
+    let secrets = action
+        .resource()
+        .is_some_and(|r| r.group.is_empty() && r.resource == "secrets" && r.subresource.is_empty());
+    secrets && matches!(action.verb(), Verb::List | Verb::Watch)
+}
+
 fn is_delete_of(action: &Action, group: &str, resource: &str) -> bool {
     action.verb() == Verb::Delete
         && action
@@ -386,7 +399,8 @@ pub(super) fn account(action: &Action, facts: &Facts) -> Option<Account> {
         | LookupKind::NamespaceObject
         | LookupKind::Dependents
         | LookupKind::Members
-        | LookupKind::Rights => pod_spec_path(place)?,
+        | LookupKind::Rights
+        | LookupKind::Session => pod_spec_path(place)?,
     };
     let spec = at(object, path)?;
     // kubernetes `pkg/apis/core/v1/conversion.go`: `serviceAccount` is the older name, and counts where the newer one is empty.
@@ -556,7 +570,7 @@ fn state(facts: &Facts, kind: LookupKind) -> Option<Precondition> {
 }
 
 impl Precondition {
-    fn any_version(self) -> Self {
+    pub(super) fn any_version(self) -> Self {
         match self {
             Precondition::Exactly { uid, .. } => Precondition::Exactly {
                 uid,

@@ -260,15 +260,30 @@ impl Applied {
             because: Because::Violated,
         }
     }
+
+    /// What it would take cannot be counted, for this reason.
+    pub(super) fn uncounted(agent: &str, budget: BudgetKind, why: String) -> Self {
+        Self {
+            message: super::message::uncounted(budget),
+            because: Because::Blind(why),
+            ..Self::over_budget(agent, budget)
+        }
+    }
 }
 
 impl Permit {
-    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, terms: Terms, epoch: Epoch) -> Self {
+    pub(super) fn grant(
+        caller: &Arc<Caller>,
+        action: &Arc<Action>,
+        terms: Terms,
+        charges: Charges,
+        epoch: Epoch,
+    ) -> Self {
         Self {
             caller: Arc::clone(caller),
             action: Arc::clone(action),
             terms,
-            charges: Charges::default(),
+            charges,
             epoch,
         }
     }
@@ -347,6 +362,15 @@ impl Allowance {
         count: 10,
         per: Duration::from_secs(600),
     };
+    /// Counts, and never ends: where a policy asks for what the Agent does not limit.
+    pub const COUNTS: Self = Self {
+        count: u32::MAX,
+        per: Duration::from_secs(600),
+    };
+
+    pub fn is_limit(self) -> bool {
+        self.count != u32::MAX
+    }
 }
 
 impl Charges {
@@ -421,6 +445,8 @@ impl Denial {
 }
 
 impl BudgetKind {
+    pub const ALL: [Self; 4] = [Self::Deletes, Self::Namespaces, Self::SecretReads, Self::Denials];
+
     /// As `limits` of an Agent has it.
     pub fn as_str(self) -> &'static str {
         match self {
