@@ -119,7 +119,7 @@ impl Facts {
     pub(super) fn knowing(object: Fact<Arc<Masked<Value>>>) -> Self {
         Self {
             object,
-            ..Self::default()
+            ..Self::without_budgets()
         }
     }
 

@@ -826,7 +826,8 @@ fn evaluate(law: &Law, scene: &Scene, known: Facts) -> (Judgment, usize) {
                     | LookupKind::NamespaceObject
                     | LookupKind::Dependents
                     | LookupKind::Members
-                    | LookupKind::Rights) => panic!("no rule names {kind:?}"),
+                    | LookupKind::Rights
+                    | LookupKind::Session) => panic!("no rule names {kind:?}"),
                 };
                 facts.learn(&lookups, lookups.iter().map(answer).collect());
             }
