@@ -48,9 +48,9 @@ const SHAPES: &[Shape] = &[
         left: 3,
     },
     Shape {
-        name: "two-windows",
+        name: "many-commands",
         seed: "many ConfigMap 7 v1 'data: { a: b }' | kubectl create -f -",
-        attack: "for i in 1 2; do kubectl delete configmap $SET-$i; done; kubectl delete configmap --all --wait=false; kubectl delete configmap $SET-7",
+        attack: "for i in 1 2; do kubectl delete configmap $SET-$i; done; kubectl delete configmap -l set=$SET --wait=false; kubectl delete configmap $SET-7",
         alive: "kubectl get configmap -l set=$SET -o name",
         left: 3,
     },
@@ -286,7 +286,10 @@ async fn every_way_to_destroy_many_things_stops_at_the_budget_exactly() {
                 shape.left,
                 said.text()
             ));
-        } else if !(said.text().contains("ApprovalRequired") || said.text().contains("PolicyDenied")) {
+        } else if !["needs human approval", "PolicyDenied"]
+            .iter()
+            .any(|no| said.text().contains(no))
+        {
             faults.push(format!("{}: nobody said no\n{}", shape.name, said.text()));
         }
     }
@@ -351,7 +354,7 @@ async fn what_did_not_happen_costs_nothing_and_a_window_passes() {
     assert!(held.text().contains("ApprovalRequired"), "{}", held.text());
     assert!(held.text().contains("budget of agent \"free\""), "{}", held.text());
     assert!(
-        !held.text().contains('2') && !held.text().contains("10m"),
+        !held.text().contains(" 2 ") && !held.text().contains("10m"),
         "no thresholds: {}",
         held.text()
     );
@@ -388,10 +391,11 @@ async fn an_agent_that_names_no_budget_has_one() {
     let agent = world.kubeconfig(Population::Agents, "default", &[], &namespace);
     for n in 0..6 {
         let line = format!(
-            "kubectl rollout restart deployment web && kubectl set env deployment web N={n} && kubectl scale deployment web --replicas=1 && kubectl scale deployment web --replicas=2"
+            "kubectl set env deployment web N={n} && kubectl scale deployment web --replicas=1 && kubectl scale deployment web --replicas=2"
         );
         world.run(&agent, &line).await.ok();
     }
+    world.run(&agent, "kubectl rollout restart deployment web").await.ok();
     // The pod that went each time was the second: one of ten.
     let said = world
         .run(&agent, "kubectl delete configmap $(seq -f c%.0f 12) --wait=false")

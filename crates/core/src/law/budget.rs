@@ -549,7 +549,7 @@ fn clears_node(resource: &ResourceRef, old: &Value, new: &Value) -> Option<&'sta
     added.then_some("the taint takes every pod from the node that does not tolerate it")
 }
 
-/// How many pods run by it now, or should.
+/// How many pods are to run by it. More may, for as long as a rollout lasts, and those go anyway.
 fn pods(resource: &ResourceRef, old: &Value) -> u64 {
     let number = |path: &[&str]| at(old, path).and_then(Value::as_u64).unwrap_or(0);
     match (
@@ -559,7 +559,7 @@ fn pods(resource: &ResourceRef, old: &Value) -> u64 {
     ) {
         (_, _, "scale")
         | ("apps", "deployments" | "statefulsets" | "replicasets", "")
-        | ("", "replicationcontrollers", "") => wanted(old).max(number(&["status", "replicas"])),
+        | ("", "replicationcontrollers", "") => wanted(old),
         ("apps", "daemonsets", "") => number(&["status", "currentNumberScheduled"]),
         ("batch", "jobs", "") => {
             number(&["status", "active"]) + number(&["status", "succeeded"]) + number(&["status", "failed"])
@@ -577,7 +577,6 @@ fn pods_left(resource: &ResourceRef, old: &Value, new: &Value) -> u64 {
         resource.resource.as_str(),
         resource.subresource.as_str(),
     ) {
-        // More may run than are wanted, for as long as a rollout lasts.
         (_, _, "scale")
         | ("apps", "deployments" | "statefulsets" | "replicasets", "")
         | ("", "replicationcontrollers", "") => match wanted(new) < wanted(old) {
