@@ -25,8 +25,8 @@ use super::policy::{Finding, Policy};
 use super::risk::{self, Size, Tally};
 use super::sight::{self, Sight, View};
 use super::verdict::{
-    Allowance, Applied, Because, BudgetKind, Charge, Charges, Denial, Judgment, Permit, Precondition, Rule, Step, Terms,
-    Verdict,
+    Allowance, Applied, Because, BudgetKind, Charge, Charges, Denial, Judgment, Permit, Precondition, Rule, Step,
+    Terms, Verdict,
 };
 use super::{ClusterRef, Law, message, scope};
 
@@ -314,7 +314,11 @@ impl<'a> Sitting<'a> {
         };
         Known {
             object: view(LookupKind::DryRun),
-            old_object: view(LookupKind::OldObject),
+            old_object: match self.facts.document(LookupKind::OldObject) {
+                // There may be one by then, and it is the API server's to say that there is none.
+                Fact::Absent if self.action.verb() == Verb::Delete => budget::View::Absent,
+                _ => view(LookupKind::OldObject),
+            },
             target: view(LookupKind::Target),
             dependents: affected(LookupKind::Dependents),
             members: affected(LookupKind::Members),
@@ -545,9 +549,15 @@ impl<'a> Sitting<'a> {
     /// answer: it would find the same, or what nobody has judged.
     fn allow(&self) -> Verdict {
         let mut precondition = sight::precondition(self.action, self.facts);
-        if self.action.verb() == Verb::Delete && !self.spoken {
-            // Nobody looked at more of it than which one it is.
-            precondition = precondition.map(Precondition::any_version);
+        if self.action.verb() == Verb::Delete {
+            let absent = matches!(self.facts.document(LookupKind::OldObject), Fact::Absent);
+            precondition = match precondition {
+                // That there is nothing to delete is the API server's to say.
+                _ if absent => None,
+                // Nobody looked at more of it than which one it is.
+                judged if !self.spoken => judged.map(Precondition::any_version),
+                judged => judged,
+            };
         }
         if precondition
             .as_ref()

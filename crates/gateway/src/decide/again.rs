@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mantlet_core::law::{Denial, Permit, Precondition};
+use mantlet_store::Ending;
 use tokio::time::Instant;
 
 use super::turns::Turn;
@@ -66,7 +67,7 @@ pub(crate) async fn carry_out(
         }
         let permit = match judge_again(gateway, missed.pass_mut(), cluster).await {
             Ok(permit) => permit,
-            Err(why) => return Err(missed.into_pass().refuse(why)),
+            Err(why) => return Err(refused(missed.into_pass(), why).await),
         };
         pass = match missed {
             Missed::Refused(answered) if permit.terms().precondition() == answered.pass.terms().precondition() => {
@@ -79,10 +80,16 @@ pub(crate) async fn carry_out(
             Missed::Refused(answered) => return Ok(answered),
             Missed::Unsent(pass) => {
                 let conflict = Denial::conflict(pass.action());
-                return Err(pass.refuse(Refusal::NotAllowed(conflict)));
+                return Err(refused(pass, Refusal::NotAllowed(conflict)).await);
             }
         };
     }
+}
+
+/// Nothing of it was carried out.
+async fn refused(mut pass: Pass, why: Refusal) -> Refused {
+    pass.settle(Ending::GivenBack).await;
+    pass.refuse(why)
 }
 
 async fn attempt(gateway: &Gateway, pass: Pass, cluster: &Cluster) -> Result<Attempt, Refused> {
