@@ -139,11 +139,11 @@ pub(super) fn destroyed(action: &Action, resource: &ResourceRef, known: &Known<'
     match action.verb() {
         Verb::Delete if !resource.subresource.is_empty() => Toll::Free,
         Verb::Delete if is(resource, "", "namespaces") || is(resource, "apiextensions.k8s.io", CRDS) => {
-            with(&known.old_object, Want::OldObject, resource, |old| {
+            with(&known.old_object, Want::OldObject, |old| {
                 (one(old, resource), members(known, "everything that is in it"))
             })
         }
-        Verb::Delete => with(&known.old_object, Want::OldObject, resource, |old| {
+        Verb::Delete => with(&known.old_object, Want::OldObject, |old| {
             let alone = action.options().propagation_policy == "Orphan";
             let rest = match alone {
                 true => Toll::Free,
@@ -153,9 +153,7 @@ pub(super) fn destroyed(action: &Action, resource: &ResourceRef, known: &Known<'
         }),
         Verb::DeleteCollection => members(known, "what it would delete"),
         Verb::Create if is_sub(resource, "", "pods", "eviction") => {
-            with(&known.target, Want::Target, resource, |pod| {
-                (one(pod, resource), Toll::Free)
-            })
+            with(&known.target, Want::Target, |pod| (one(pod, resource), Toll::Free))
         }
         Verb::Update | Verb::Patch => changed(action, resource, known),
         Verb::Get
@@ -224,13 +222,8 @@ fn uncounted(why: impl Into<String>) -> Toll {
     Toll::Uncounted(why.into())
 }
 
-/// What an object costs and what else does, once the object is known. What is not there is taken by its place: it may be there by then.
-fn with<'a>(
-    view: &View<&'a Value>,
-    want: Want,
-    resource: &ResourceRef,
-    parts: impl FnOnce(&'a Value) -> (Toll, Toll),
-) -> Toll {
+/// What an object costs and what else does, once the object is known. What is not there costs nothing: the change is bound to that.
+fn with<'a>(view: &View<&'a Value>, want: Want, parts: impl FnOnce(&'a Value) -> (Toll, Toll)) -> Toll {
     match view {
         View::Unasked => match parts(&Value::Null).1 {
             Toll::Waits(more) => Toll::Waits([vec![want], more].concat()),
@@ -240,7 +233,7 @@ fn with<'a>(
             let (one, rest) = parts(object);
             together(one, rest)
         }
-        View::Absent => Toll::Takes(by_path(resource)),
+        View::Absent => Toll::Free,
         View::Blind(why) => uncounted(format!("what it would destroy could not be looked at: {why}")),
     }
 }
@@ -272,18 +265,6 @@ fn one(object: &Value, resource: &ResourceRef) -> Toll {
 
 fn uid(object: &Value) -> Option<&str> {
     text(object, &["metadata", "uid"]).filter(|uid| !uid.is_empty())
-}
-
-/// What a request names that is not there, so that it has no uid.
-fn by_path(resource: &ResourceRef) -> BTreeMap<String, String> {
-    let ResourceRef {
-        group,
-        resource: kind,
-        namespace,
-        name,
-        ..
-    } = resource;
-    BTreeMap::from([(format!("{group}/{kind}/{namespace}/{name}"), place(resource))])
 }
 
 fn place(resource: &ResourceRef) -> String {

@@ -315,7 +315,7 @@ impl<'a> Sitting<'a> {
         Known {
             object: view(LookupKind::DryRun),
             old_object: match self.facts.document(LookupKind::OldObject) {
-                // There may be one by then, and it is the API server's to say that there is none.
+                // That there is none is the API server's to say: the delete is bound to it.
                 Fact::Absent if self.action.verb() == Verb::Delete => budget::View::Absent,
                 _ => view(LookupKind::OldObject),
             },
@@ -549,15 +549,9 @@ impl<'a> Sitting<'a> {
     /// answer: it would find the same, or what nobody has judged.
     fn allow(&self) -> Verdict {
         let mut precondition = sight::precondition(self.action, self.facts);
-        if self.action.verb() == Verb::Delete {
-            let absent = matches!(self.facts.document(LookupKind::OldObject), Fact::Absent);
-            precondition = match precondition {
-                // That there is nothing to delete is the API server's to say.
-                _ if absent => None,
-                // Nobody looked at more of it than which one it is.
-                judged if !self.spoken => judged.map(Precondition::any_version),
-                judged => judged,
-            };
+        if self.action.verb() == Verb::Delete && !self.spoken {
+            // Nobody looked at more of it than which one it is.
+            precondition = precondition.map(Precondition::any_version);
         }
         if precondition
             .as_ref()
