@@ -12,9 +12,11 @@ use serde_json::Value;
 
 pub mod body;
 pub mod policy;
+pub mod stored;
 
 pub use body::Body;
 pub use policy::{Recording, RecordingPolicy};
+pub use stored::Stored;
 
 use crate::identity::{self, Population};
 use crate::law;
@@ -292,6 +294,12 @@ pub struct Closed {
     /// What was answered, masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_object: Option<Body>,
+    /// The last verdict, where the request was judged again after it had been opened: the object was no longer the one that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What a write left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -588,6 +596,8 @@ impl Closed {
             bytes,
             lookups: Vec::new(),
             response_object: None,
+            verdict: None,
+            stored: None,
         })
     }
 
@@ -601,6 +611,8 @@ impl Closed {
             bytes: 0,
             lookups: Vec::new(),
             response_object: None,
+            verdict: None,
+            stored: None,
         })
     }
 }
@@ -622,6 +634,22 @@ impl Masked<Closed> {
     pub fn with_lookups(self, lookups: Vec<LookedUp>) -> Self {
         Masked::mint(Closed {
             lookups,
+            ..self.into_inner()
+        })
+    }
+
+    /// What the law says in words and names, as of an opening.
+    pub fn with_verdict(self, verdict: Option<Verdict>) -> Self {
+        Masked::mint(Closed {
+            verdict: verdict.map(Verdict::cut),
+            ..self.into_inner()
+        })
+    }
+
+    /// Names, a uid and paths of fields: no value is in it.
+    pub fn with_stored(self, stored: Option<Stored>) -> Self {
+        Masked::mint(Closed {
+            stored,
             ..self.into_inner()
         })
     }

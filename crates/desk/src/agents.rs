@@ -7,9 +7,9 @@ use mantlet_api::gate::{
     API_VERSION, Agent, AgentPhase, AgentSpec, AgentStatus, AgentSuspension, GROUP, Kind, List, ListMetadata, Metadata,
     StopOptions,
 };
-use mantlet_api::policy::{Limits, Role};
+use mantlet_api::policy::{Budget, DeleteBudget, Limits, Role};
 use mantlet_core::action::{Action, ResourceRef, Verb};
-use mantlet_core::law;
+use mantlet_core::law::{self, Allowance, Budgets};
 use mantlet_core::record::AgentSuspended;
 use mantlet_store::Suspension;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Desk {
         let agents = visitor.law.agents().map(AsRef::as_ref).filter(wanted);
         let mut seen: Vec<Agent> = agents
             .filter(|agent| visitor.sees(agent))
-            .map(|agent| self.object(agent))
+            .map(|agent| self.object(agent, visitor))
             .collect();
         seen.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         let metadata = ListMetadata {
@@ -85,7 +85,7 @@ impl Desk {
             Err(why) => return Answer::status(400, "BadRequest", &why),
         };
         if action.options().dry_run {
-            return Answer::created(&self.object(agent));
+            return Answer::created(&self.object(agent, visitor));
         }
         let suspended = AgentSuspended::new(name, visitor.caller, &options.reason, visitor.request, self.clock.now());
         match self.store.sessions.suspend(suspended).await {
@@ -95,7 +95,7 @@ impl Desk {
                     by = visitor.caller.verified().username(),
                     "agent suspended"
                 );
-                Answer::created(&self.object(agent))
+                Answer::created(&self.object(agent, visitor))
             }
             Err(fault) => Answer::unrecorded(&fault),
         }
@@ -139,12 +139,17 @@ impl Desk {
         let mut agents = visitor.law.agents().filter(|agent| visitor.sees(agent));
         agents
             .find(|agent| agent.name() == name)
-            .map(|agent| self.object(agent))
+            .map(|agent| self.object(agent, visitor))
     }
 
-    fn object(&self, agent: &law::Agent) -> Agent {
+    /// What an agent may use up is not shown to itself: it would stay just below.
+    fn object(&self, agent: &law::Agent, visitor: &Visitor<'_>) -> Agent {
         let suspension = self.store.sessions.suspension(agent.name());
         let limits = agent.limits();
+        let budgets = match visitor.oversees() {
+            true => agent.budgets(),
+            false => Budgets::default(),
+        };
         let number = |n: Option<std::num::NonZeroU32>| n.map(std::num::NonZeroU32::get);
         Agent {
             api_version: API_VERSION.to_owned(),
@@ -165,7 +170,10 @@ impl Desk {
                     requests_per_second: number(limits.requests_per_second),
                     in_flight: number(limits.in_flight),
                     watches: number(limits.watches),
-                    ..Limits::default()
+                    deletes: budgets.deletes.map(deletes),
+                    namespaces: budgets.namespaces.map(budget),
+                    secret_reads: budgets.secret_reads.map(budget),
+                    denials: budgets.denials.map(budget),
                 },
                 expires_at: agent.expires_at().map(|at| at.to_seconds_text()),
             },
@@ -254,6 +262,18 @@ fn shown(suspension: Suspension) -> AgentSuspension {
         at: suspension.at.to_seconds_text(),
         by: suspension.by,
         reason: suspension.reason,
+    }
+}
+
+fn deletes(of: Allowance) -> DeleteBudget {
+    let Budget { count, per } = budget(of);
+    DeleteBudget { objects: count, per }
+}
+
+fn budget(Allowance { count, per }: Allowance) -> Budget {
+    Budget {
+        count,
+        per: format!("{}s", per.as_secs()),
     }
 }
 

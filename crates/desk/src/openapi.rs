@@ -23,6 +23,10 @@ pub(crate) fn document() -> Value {
         "spec": {"type": "object", "description": "Where it belongs.", "properties": {"session": text("Name of its session.")}},
         "event": {"type": "object", "description": "The request as an audit.k8s.io/v1 Event.", "x-kubernetes-preserve-unknown-fields": true}});
     let texts = |description: &str| json!({"type": "array", "items": {"type": "string"}, "description": description});
+    let budget = |unit: &str, description: &str| {
+        json!({"type": "object", "description": description, "properties": {
+        unit: number("So many."), "per": text("In any stretch of time of this length.")}})
+    };
     let agent = json!({
         "spec": {"type": "object", "description": "What the gateway's files say of it.", "properties": {
             "clusters": texts("Clusters on which it may act."), "namespaces": texts("Namespaces in which it may act."),
@@ -32,7 +36,9 @@ pub(crate) fn document() -> Value {
                 "namespace": text("Its namespace."), "name": text("Its name.")}},
             "limits": {"type": "object", "description": "How much of one cluster's time it may take.", "properties": {
                 "requestsPerSecond": number("Requests a second."), "inFlight": number("Requests at the same time."),
-                "watches": number("Watches and followed logs at the same time.")}},
+                "watches": number("Watches and followed logs at the same time."),
+                "deletes": budget("objects", "Distinct objects destroyed."), "namespaces": budget("count", "Distinct namespaces changed."),
+                "secretReads": budget("count", "Distinct Secrets read."), "denials": budget("count", "Requests denied.")}},
             "expiresAt": text("From then on nobody is this agent.")}},
         "status": {"type": "object", "description": "How it stands.", "properties": {
             "phase": text("Active, Suspended or Expired."),

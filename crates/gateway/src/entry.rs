@@ -3,17 +3,18 @@
 //! An [`Entry`] is made before anything can fail; room for its close is reserved with it, so a close never fails and never waits. Whoever drops
 //! it closes it as `Abandoned`: there is no way out of a request that leaves none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mantlet_core::action::{Action, Target};
 use mantlet_core::identity::Caller;
 use mantlet_core::identity::Verified;
-use mantlet_core::law::{ClusterRef, Denial, Judgment};
+use mantlet_core::law::{Allowance, BudgetKind, Charge, ClusterRef, Denial, Judgment};
 use mantlet_core::mask::{Masked, text};
 use mantlet_core::record::body::{self, LeftOut, Weighed};
-use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording};
+use mantlet_core::record::{AuditId, Body, Closed, ObjectRef, Opened, Outcome, Parts, Recording, Stored, Verdict};
 use mantlet_core::time::Clock;
-use mantlet_store::{OverQuota, SessionId, Slot, Store, StoreFault};
+use mantlet_store::{Holder, OverQuota, SessionId, Slot, Store, StoreFault};
 
 use crate::arrive::Ask;
 use crate::arrive::accept::UnderWay;
@@ -34,9 +35,15 @@ pub struct Entry {
     /// What was submitted, until it is written.
     request: Option<Weighed>,
     response: Option<Masked<Body>>,
+    /// Of a judgment after the opening was written.
+    again: Option<Verdict>,
+    /// What a write left behind.
+    stored: Option<Stored>,
     store: Arc<Store>,
     session: Option<SessionId>,
     warnings: Vec<String>,
+    /// Whose denials are counted, on which cluster, and how.
+    counted: Option<Counted>,
     clock: Arc<dyn Clock>,
     bytes: u64,
     /// Of an agent's limits; given back with the entry.
@@ -45,6 +52,13 @@ pub struct Entry {
     standing: Option<Arc<Standing>>,
     /// The connection that it came on is kept as long as this is.
     _under_way: UnderWay,
+}
+
+#[derive(Debug)]
+struct Counted {
+    agent: String,
+    cluster: String,
+    limit: Allowance,
 }
 
 impl Entry {
@@ -76,9 +90,12 @@ impl Entry {
             recording: None,
             request: None,
             response: None,
+            again: None,
+            stored: None,
             store: store.clone(),
             session: None,
             warnings: Vec::new(),
+            counted: None,
             clock: clock.clone(),
             bytes: 0,
             place: None,
@@ -128,10 +145,40 @@ impl Entry {
     }
 
     /// The law knows the caller, who has no session yet.
-    pub(crate) fn recognized(&mut self, caller: &Caller) {
+    pub(crate) fn recognized(&mut self, caller: &Caller, denials: Option<Allowance>) {
         if let Some(known) = &mut self.known {
             known.caller = Some(caller.into());
         }
+        if let Some(agent) = caller.agent()
+            && let Some(limit) = denials
+            && let Some(cluster) = self.known.as_ref().and_then(|known| known.cluster.as_ref())
+        {
+            self.counted = Some(Counted {
+                agent: agent.name().to_owned(),
+                cluster: cluster.uid.clone(),
+                limit,
+            });
+        }
+    }
+
+    /// The law said no, which is counted where the agent has a budget of that.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is counted or not.
+    pub(crate) async fn note_denial(&self) -> Result<(), StoreFault> {
+        let Some(Counted { agent, cluster, limit }) = &self.counted else {
+            return Ok(());
+        };
+        let key = self.id.as_str().to_owned();
+        let charge = Charge {
+            budget: BudgetKind::Denials,
+            keys: BTreeMap::from([(key.clone(), key)]),
+            limit: *limit,
+        };
+        self.store
+            .budgets
+            .note(Holder { agent, cluster }, &self.id, &charge)
+            .await
     }
 
     pub(crate) fn stands_on(&mut self, standing: Option<Arc<Standing>>) {
@@ -160,6 +207,8 @@ impl Entry {
         if let Some(known) = &mut self.known {
             known.epoch = Some(epoch);
             known.verdict = Some((&denial).into());
+        } else {
+            self.again = Some((&denial).into());
         }
         Refusal::NotAllowed(denial)
     }
@@ -210,6 +259,17 @@ impl Entry {
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The same, for whoever cannot keep the entry meanwhile.
+    pub(crate) fn memory(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
+    /// Empty before it is known.
+    pub(crate) fn cluster_uid(&self) -> String {
+        let cluster = self.known.as_ref().and_then(|known| known.cluster.as_ref());
+        cluster.map(|cluster| cluster.uid.clone()).unwrap_or_default()
     }
 
     /// Whether what the record will hold of this can be stored at all.
@@ -278,7 +338,14 @@ impl Entry {
             known.epoch = Some(epoch);
             known.verdict = Some(judgment.into());
             known.not_judged = judgment.not_judged.clone();
+        } else {
+            self.again = Some(judgment.into());
         }
+    }
+
+    /// What the answer to a write shows of what it left behind.
+    pub(crate) fn stores(&mut self, stored: Stored) {
+        self.stored = Some(stored);
     }
 
     /// Noted before it leaves: a look-up whose answer is lost is one all the same.
@@ -326,7 +393,8 @@ impl Entry {
         self.open();
         if let Some(slot) = self.slot.take() {
             let closed = Closed::new(&self.id, self.clock.now(), outcome, self.bytes);
-            slot.close(closed.with_response(self.response.take()));
+            let closed = closed.with_response(self.response.take());
+            slot.close(closed.with_verdict(self.again.take()).with_stored(self.stored.take()));
         }
     }
 }

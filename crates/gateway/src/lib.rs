@@ -23,6 +23,7 @@ pub mod export;
 pub mod telemetry;
 pub mod anchor;
 
+pub use decide::turns::Turns;
 pub use pipeline::Gateway;
 pub use relay::admit::{Pass, Refused};
 pub use relay::forward::forward;

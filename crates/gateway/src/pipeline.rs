@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Response};
 use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
 use mantlet_core::identity::{Caller, Verified};
-use mantlet_core::law::{ClusterRef, Denial, Facts, Law, Permit, Step, Verdict};
+use mantlet_core::law::{ClusterRef, Denial, DenialReason, Facts, Law, Permit, Question, Rule, Step, Verdict};
 use mantlet_core::mask::Masker;
 use mantlet_core::record::Outcome;
 use mantlet_core::time::Clock;
@@ -20,7 +20,8 @@ use crate::arrive::framing::Fault;
 use crate::arrive::limit::Limiter;
 use crate::arrive::limits::{Limits, Place, Room};
 use crate::arrive::{Ask, resolve};
-use crate::decide::look_up;
+use crate::decide::turns::{Turn, Turns};
+use crate::decide::{again, look_up};
 use crate::entry::Entry;
 use crate::export::Export;
 use crate::law::LawBook;
@@ -28,7 +29,7 @@ use crate::recorder::Recorder;
 use crate::relay::admit::{Basis, Refused, admit};
 use crate::relay::refuse::Refusal;
 use crate::relay::respond::{ReplyBody, respond};
-use crate::relay::{amend, forward, mask};
+use crate::relay::{amend, mask};
 use crate::tasks::Tasks;
 use crate::telemetry::{Asked, Telemetry};
 use crate::upstream::{Cluster, Unreached};
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub recorder: Recorder,
     pub authenticator: Authenticator,
     pub limiter: Limiter,
+    /// Of objects that several requests want to change at a time.
+    pub turns: Turns,
     pub clusters: Vec<Arc<Cluster>>,
     /// The cluster that is also served at `/`.
     pub default: Option<Arc<Cluster>>,
@@ -64,6 +67,7 @@ struct Judged {
     masker: Arc<Masker>,
     headers: Vec<(HeaderName, HeaderValue)>,
     basis: Basis,
+    turn: Option<Turn>,
     _place: Place,
     _room: Room,
 }
@@ -127,11 +131,13 @@ impl Gateway {
         entry.asks_for(&action);
         stay(&caller, cluster.name(), &action, entry).map_err(|denial| entry.denied(denial, law.epoch().number()))?;
         entry.recorded_as(self.recorder.of(&caller, &action), &action);
+        let turn = self.turns.behind_others(&known.name, &action).await;
         let permit = self.decide(&law, &cluster, known, &caller, &action, entry).await?;
         serve_here(&action)?;
         let basis = Basis {
             law: self.law.clone(),
             cluster: known.clone(),
+            meter: self.telemetry.budgets().clone(),
         };
         Ok(Judged {
             permit,
@@ -139,6 +145,7 @@ impl Gateway {
             cluster,
             masker,
             headers: ask.relayed_headers(),
+            turn,
             _place: place,
             _room: room,
         })
@@ -172,7 +179,8 @@ impl Gateway {
         let caller = law
             .recognize(verified, &known.name, now)
             .map_err(|denial| entry.denied(denial, epoch))?;
-        entry.recognized(&caller);
+        let denials = caller.agent().and_then(|agent| law.budgets(agent).denials);
+        entry.recognized(&caller, denials);
         let session = self.store.sessions.touch(&caller, known, now);
         let session = session.map_err(|why| no_session(entry, why, epoch))?;
         entry.called_by(&caller, session);
@@ -190,7 +198,7 @@ impl Gateway {
     }
 
     /// The law is asked until it has what it wants to know.
-    async fn decide(
+    pub(crate) async fn decide(
         &self,
         law: &Law,
         cluster: &Cluster,
@@ -226,6 +234,7 @@ impl Gateway {
             masker,
             headers,
             basis,
+            turn,
             _place,
             _room,
         } = judged;
@@ -233,7 +242,7 @@ impl Gateway {
         let shown = match mantlet_desk::serves(pass.action()) {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {
-                let forwarded = forward::forward(pass, &cluster, self.clock.as_ref(), &self.tasks).await?;
+                let forwarded = again::carry_out(&self, pass, turn, &cluster).await?;
                 amend::amend(mask::mask(forwarded, &masker).await?).await?
             }
         };
@@ -243,6 +252,7 @@ impl Gateway {
     /// The one place that closes a refused entry and writes a Status.
     async fn refuse(&self, refused: Refused) -> Reply {
         let Refused { mut entry, why } = refused;
+        self.count(&entry, &why).await;
         let (code, reason) = why.code();
         let id = entry.id().clone();
         tracing::info!(code = code.as_u16(), reason, check = why.check(), audit_id = %id, why = why.to_log(), "refused");
@@ -254,6 +264,25 @@ impl Gateway {
         let mut reply = why.into_reply(Some(id.as_str()));
         crate::relay::respond::warn(reply.headers_mut(), &warnings);
         reply
+    }
+
+    /// A refusal is something that an agent uses up too. One that cannot be counted is a refusal all the same.
+    async fn count(&self, entry: &Entry, why: &Refusal) {
+        if let Refusal::NotApproved(Question {
+            rule: Rule::AgentBudget { budget, .. },
+            ..
+        }) = why
+        {
+            self.telemetry.budgets().held(*budget);
+        }
+        if let Refusal::NotAllowed(Denial {
+            reason: DenialReason::ScopeDenied | DenialReason::SelfProtection | DenialReason::PolicyDenied,
+            ..
+        }) = why
+            && let Err(fault) = entry.note_denial().await
+        {
+            tracing::warn!(audit_id = %entry.id(), %fault, "denial not counted");
+        }
     }
 
     /// No entry could be made: the journal is full or down. Counted, since it cannot be written.

@@ -12,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mantlet_core::law::BudgetKind;
 use mantlet_core::mask;
 use mantlet_core::time::Timestamp;
 use prometheus_client::encoding::text::encode;
@@ -35,7 +36,16 @@ pub struct Telemetry {
     unframed: Family<Vec<(&'static str, &'static str)>, Counter>,
     turned_away: Family<Vec<(&'static str, &'static str)>, Counter>,
     export_behind: Family<Vec<(&'static str, String)>, Gauge>,
+    budgets: BudgetMeter,
     configuration: Configuration,
+}
+
+/// What became of what agents use up. Its labels are the four budgets and nothing of whoever has them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BudgetMeter {
+    reservations: Family<Vec<(&'static str, &'static str)>, Counter>,
+    given_back: Family<Vec<(&'static str, &'static str)>, Counter>,
+    holds: Family<Vec<(&'static str, &'static str)>, Counter>,
 }
 
 /// Which configuration is in force, and whether it is what the files say.
@@ -110,8 +120,11 @@ impl Default for Telemetry {
             "Connections closed before their first request, by reason",
             turned_away.clone(),
         );
+        let budgets = BudgetMeter::default();
+        budgets.register(&mut registry);
         Self {
             registry,
+            budgets,
             requests,
             durations,
             unrecorded,
@@ -121,6 +134,42 @@ impl Default for Telemetry {
             turned_away,
         }
     }
+}
+
+impl BudgetMeter {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "budget_reservations",
+            "Requests that took room in a budget of their agent, by budget",
+            self.reservations.clone(),
+        );
+        registry.register(
+            "budget_reservations_given_back",
+            "Reservations of requests that provably did nothing, by budget",
+            self.given_back.clone(),
+        );
+        registry.register(
+            "budget_holds",
+            "Requests that a budget of their agent had no room for, by budget",
+            self.holds.clone(),
+        );
+    }
+
+    pub(crate) fn reserved(&self, budget: BudgetKind) {
+        self.reservations.get_or_create(&of(budget)).inc();
+    }
+
+    pub(crate) fn given_back(&self, budget: BudgetKind) {
+        self.given_back.get_or_create(&of(budget)).inc();
+    }
+
+    pub(crate) fn held(&self, budget: BudgetKind) {
+        self.holds.get_or_create(&of(budget)).inc();
+    }
+}
+
+fn of(budget: BudgetKind) -> Vec<(&'static str, &'static str)> {
+    vec![("budget", budget.as_str())]
 }
 
 /// Why a connection was closed before anything could be asked on it.
@@ -195,6 +244,10 @@ impl Telemetry {
             "answered"
         );
         reply
+    }
+
+    pub(crate) fn budgets(&self) -> &BudgetMeter {
+        &self.budgets
     }
 
     /// What the files say is in force, but for what `but` says.

@@ -23,7 +23,7 @@ use mantlet_gateway::export::{self, Export, JsonLines, Sink, Webhook};
 use mantlet_gateway::law::LawBook;
 use mantlet_gateway::recorder::Recorder;
 use mantlet_gateway::tasks::Tasks;
-use mantlet_gateway::{Cluster, Gateway, telemetry};
+use mantlet_gateway::{Cluster, Gateway, Turns, telemetry};
 use mantlet_store::{JournalAt, MissingKey, Retention, Sizes, Store, StoreConfig, StoreFault};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -122,6 +122,7 @@ pub async fn bind_with(config: Config, store: Store, clock: Arc<dyn Clock>) -> R
             .map_err(|faults| self::faults(&faults))?
             .among(clusters.clone()),
         limiter: Limiter::default(),
+        turns: Turns::default(),
         telemetry: telemetry_of,
         law: LawBook::new(config.law),
         recorder: Recorder::new(config.recording.policy),

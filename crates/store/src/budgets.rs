@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mantlet_core::law::{BudgetKind, Charge};
+use mantlet_core::law::{Allowance, BudgetKind, Charge};
 use mantlet_core::record::AuditId;
 use mantlet_core::time::{Clock, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -78,8 +78,6 @@ pub struct Used {
 const COUNTING: usize = 4;
 /// Most rows of what is only noted, whatever the limit.
 const NOTED: u32 = 10_000;
-/// Longest window: what is older belongs to no budget any more.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Of what nobody can give back any more.
 const USED_UP: &str = "";
 
@@ -96,7 +94,7 @@ impl Budgets {
         Ok(budgets)
     }
 
-    /// Takes room for everything that a request would use up, or for nothing. Asked again with the same Audit-ID it takes nothing more.
+    /// Takes room for everything that a request would use up, or for nothing. Asked again with the same Audit-ID, it takes that instead.
     ///
     /// # Cancel safety
     /// Dropped, it has taken all or nothing; what it took stays taken until the window has passed over it.
@@ -118,6 +116,8 @@ impl Budgets {
         }
         let _turn = self.turn().await?;
         let (mut change, now) = self.hold(holder).await?;
+        let own = query(END).bind(holder.agent).bind(holder.cluster);
+        change.run(own.bind(audit_id.as_str())).await?;
         for charge in charges {
             change.run(passed(holder, charge, now)).await?;
             for key in &charge.keys {
@@ -240,7 +240,7 @@ impl Budgets {
             let (mut change, now) = self.hold(holder).await?;
             let old = query("DELETE FROM budget_uses WHERE agent = $1 AND cluster = $2 AND used <= $3");
             change
-                .run(old.bind(&agent).bind(&cluster).bind(begin(now, LONGEST)))
+                .run(old.bind(&agent).bind(&cluster).bind(begin(now, Allowance::LONGEST)))
                 .await?;
             change.commit().await?;
         }
@@ -316,8 +316,6 @@ fn number(many: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use mantlet_core::law::Allowance;
-
     use super::*;
     use crate::testing::{Scratch, clock, on_both, open};
     use crate::{HandClock, Store};
@@ -374,7 +372,7 @@ mod tests {
         what_two_requests_took_is_free_only_when_neither_needs_it,
         the_window_rolls_and_what_nobody_settled_leaves_with_it,
         all_charges_of_a_request_are_taken_or_none,
-        a_request_that_asks_twice_takes_once,
+        a_request_that_asks_again_takes_what_it_asks_for_last,
         fifty_at_once_get_exactly_what_there_is,
         agents_and_clusters_have_budgets_of_their_own,
         what_is_noted_takes_no_room_and_only_the_last_are_kept,
@@ -461,11 +459,12 @@ mod tests {
         assert_eq!(spent(&store).await, ["a"]);
     }
 
-    async fn a_request_that_asks_twice_takes_once(scratch: Scratch) {
+    async fn a_request_that_asks_again_takes_what_it_asks_for_last(scratch: Scratch) {
         let store = open(&scratch, &clock()).await.unwrap();
-        for _ in 0..3 {
-            assert_eq!(reserve(&store, 1, 2, &["a", "b"]).await, Reserved::Yes);
+        for keys in [["a", "b"], ["b", "c"], ["a", "c"]] {
+            assert_eq!(reserve(&store, 1, 2, &keys).await, Reserved::Yes);
         }
+        assert_eq!(spent(&store).await, ["a", "c"]);
         settle(&store, 1, Ending::GivenBack).await;
         assert_eq!(rows(&store).await, 0);
     }
@@ -570,7 +569,7 @@ mod tests {
         assert_eq!(reserve(&store, 3, 2, &["c"]).await, OVER);
         store.close().await;
         drop(store);
-        later(&scratch, &clock, LONGEST).await;
+        later(&scratch, &clock, Allowance::LONGEST).await;
         let store = open(&scratch, &clock).await.unwrap();
         assert_eq!(rows(&store).await, 0);
     }

@@ -16,6 +16,7 @@ mod bounded;
 mod bypass;
 mod canary;
 mod cut;
+mod delete_all;
 mod faults;
 mod flood;
 mod frames;

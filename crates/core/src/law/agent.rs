@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use super::cel::Expression;
 use super::glob::Glob;
 use super::matching::{Named, ResourceRule};
-use super::verdict::Allowance;
+use super::verdict::{Allowance, BudgetKind};
 
 /// A non-human identity that the law knows.
 #[derive(Debug)]
@@ -48,6 +48,17 @@ pub struct Budgets {
     pub namespaces: Option<Allowance>,
     pub secret_reads: Option<Allowance>,
     pub denials: Option<Allowance>,
+}
+
+impl Budgets {
+    pub fn of(&self, kind: BudgetKind) -> Option<Allowance> {
+        match kind {
+            BudgetKind::Deletes => self.deletes,
+            BudgetKind::Namespaces => self.namespaces,
+            BudgetKind::SecretReads => self.secret_reads,
+            BudgetKind::Denials => self.denials,
+        }
+    }
 }
 
 /// One of its limits, reached.

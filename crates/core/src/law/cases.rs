@@ -30,6 +30,8 @@ struct File {
     policies: Vec<written::Policy>,
     roles: Vec<written::RoleGrant>,
     own_namespaces: Vec<String>,
+    /// Whether what agents have used up is judged too.
+    budgets: bool,
     callers: BTreeMap<String, Who>,
     cases: Vec<Case>,
     /// Each makes the law impossible to compile; the faults that must be found.
@@ -337,7 +339,10 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
     let action = Arc::new(understand(case));
     let mut given: BTreeMap<&str, &Found> = case.facts.iter().map(|(name, found)| (name.as_str(), found)).collect();
     given.extend(case.dry_run.as_ref().map(|found| ("dryRun", found)));
-    let mut facts = Facts::default();
+    let mut facts = match file.budgets {
+        true => Facts::default(),
+        false => Facts::without_budgets(),
+    };
     let mut asked = BTreeSet::new();
     let judgment = loop {
         match law.evaluate(&cluster, &caller, &action, &facts, now) {
@@ -365,7 +370,13 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
 /// A look-up changes nothing: it reads, or is a dry-run.
 fn check_queries(lookup: &Lookup, name: &str) {
     let queries = lookup.queries();
-    assert!(!queries.is_empty(), "{name}: {:?} asks nothing", lookup.kind());
+    let from_memory = lookup.kind() == LookupKind::Session;
+    assert_eq!(
+        queries.is_empty(),
+        from_memory,
+        "{name}: {:?} asks nothing",
+        lookup.kind()
+    );
     for query in queries {
         let outgoing = query.outgoing();
         let dry_runs = outgoing.path_and_query.matches("dryRun=All").count();
@@ -376,7 +387,8 @@ fn check_queries(lookup: &Lookup, name: &str) {
             | LookupKind::NamespaceObject
             | LookupKind::Dependents
             | LookupKind::Members
-            | LookupKind::Rights => assert_eq!(outgoing.method, "GET", "{name}: {outgoing:?}"),
+            | LookupKind::Rights
+            | LookupKind::Session => assert_eq!(outgoing.method, "GET", "{name}: {outgoing:?}"),
         }
     }
 }
@@ -499,6 +511,11 @@ fn fact(found: &Found, action: &Action) -> Option<Fact<Arc<mask::Masked<Value>>>
 #[test]
 fn identities_are_recognized_as_one_agent_or_as_a_person() {
     check("recognize.yaml");
+}
+
+#[test]
+fn what_an_agent_uses_up_is_held_past_its_budgets() {
+    check("budgets.yaml");
 }
 
 #[test]

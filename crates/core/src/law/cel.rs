@@ -136,6 +136,10 @@ impl Expression {
         }
     }
 
+    pub(super) fn names(&self, root: &str) -> bool {
+        self.0.names(root)
+    }
+
     /// Whether it reads, itself or by a variable, what the caller perhaps may not.
     pub(super) fn reads_for_the_law(&self, variables: &Variables) -> bool {
         READ_FOR_THE_LAW.iter().any(|root| self.0.names(root))
@@ -219,6 +223,11 @@ impl Variables {
         named.is_some_and(|(_, expression)| expression.reads_for_the_law(self))
     }
 
+    /// Whether any of them reads this root.
+    pub(super) fn name_root(&self, root: &str) -> bool {
+        self.0.iter().any(|(_, expression)| expression.names(root))
+    }
+
     pub(super) fn add(&mut self, name: &str, expression: Expression) {
         self.0.push((name.to_owned(), expression));
     }
@@ -279,7 +288,7 @@ impl Scene<'_> {
 }
 
 /// Everything that a policy's expressions may name.
-const ROOTS: [&str; 13] = [
+const ROOTS: [&str; 14] = [
     "request",
     "user",
     "claims",
@@ -292,6 +301,7 @@ const ROOTS: [&str; 13] = [
     "namespaceObject",
     "dependents",
     "members",
+    "session",
     "now",
 ];
 

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use mantlet_api::policy::{Strength, ValidationAction};
 use serde_json::Value;
 
-use crate::action::{Action, ResourceRef, Sort, Target, Verb};
+use crate::action::{Action, Effect, ResourceRef, Sort, Target, Verb};
 use crate::identity::Caller;
 use crate::mask::Masked;
 use crate::time::Timestamp;
 use crate::wire::bound;
 
+use super::budget::{self, Known, Spent, Toll};
 use super::cel::Documents;
 use super::facts::{Affected, Fact, Facts};
 use super::look_ups::{LookupKind, Lookups};
@@ -23,7 +24,10 @@ use super::matching::Named;
 use super::policy::{Finding, Policy};
 use super::risk::{self, Size, Tally};
 use super::sight::{self, Sight, View};
-use super::verdict::{Applied, Because, Judgment, Permit, Rule, Step, Terms, Verdict};
+use super::verdict::{
+    Allowance, Applied, Because, BudgetKind, Charge, Charges, Denial, Judgment, Permit, Precondition, Rule, Step,
+    Terms, Verdict,
+};
 use super::{ClusterRef, Law, message, scope};
 
 /// The virtual API, which the gateway answers itself and which has rules of its own.
@@ -101,6 +105,10 @@ struct Sitting<'a> {
     answered: Option<(LookupKind, u16, &'a Arc<Masked<Value>>)>,
     tally: Tally,
     annotations: BTreeMap<String, String>,
+    /// What it takes of each budget that the agent has.
+    charges: Vec<Charge>,
+    /// Whether a policy has a word in it.
+    spoken: bool,
 }
 
 /// The resource of an action that the law has a say in; `None` for what is free to every recognized caller.
@@ -179,6 +187,8 @@ impl<'a> Sitting<'a> {
             answered: None,
             tally: Tally::nothing(),
             annotations: BTreeMap::new(),
+            charges: Vec::new(),
+            spoken: false,
         }
     }
 
@@ -190,6 +200,129 @@ impl<'a> Sitting<'a> {
         self.judge_by_scope(case);
         self.judge_by_policies(case);
         self.judge_by_risk();
+        self.judge_by_budgets(case);
+    }
+
+    /// What the agent has no room left for. Not asked of what is held or denied in any case: that uses nothing up.
+    fn judge_by_budgets(&mut self, case: &Case<'a>) {
+        let Some(agent) = self.caller.agent().filter(|_| self.facts.judges_budgets()) else {
+            return;
+        };
+        let budgets = self.law.budgets(agent);
+        let limits = BudgetKind::ALL.map(|kind| budgets.of(kind).map(|limit| (kind, limit)));
+        let ends = self
+            .strictest()
+            .is_some_and(|a| a.action >= ValidationAction::RequireApproval);
+        for (kind, limit) in limits.into_iter().flatten() {
+            let toll = if ends {
+                Toll::Free
+            } else {
+                self.toll(kind, case.resource)
+            };
+            let keys = self.taken(agent.name(), kind, limit, toll);
+            self.charges.push(Charge {
+                budget: kind,
+                keys,
+                limit,
+            });
+        }
+        if !ends {
+            self.judge_by_what_is_left(agent.name());
+        }
+    }
+
+    fn toll(&self, kind: BudgetKind, resource: &ResourceRef) -> Toll {
+        match kind {
+            // A rehearsal changes nothing.
+            BudgetKind::Deletes | BudgetKind::Namespaces if rehearses(self.action) => Toll::Free,
+            BudgetKind::Deletes => budget::destroyed(self.action, resource, &self.known()),
+            BudgetKind::Namespaces => budget::touched(self.action, resource),
+            BudgetKind::SecretReads => budget::read(self.action, resource, &self.known()),
+            BudgetKind::Denials => Toll::Free,
+        }
+    }
+
+    /// The keys of a toll, as far as they are known. What can be known waits; what cannot be counted is held.
+    fn taken(&mut self, agent: &str, kind: BudgetKind, limit: Allowance, toll: Toll) -> BTreeMap<String, String> {
+        match toll {
+            Toll::Free => {}
+            Toll::Takes(keys) => return keys,
+            Toll::Waits(wants) => {
+                let Applied { rule, message, .. } = Applied::uncounted(agent, kind, String::new());
+                for want in wants {
+                    let (hold, enforce) = (ValidationAction::RequireApproval, Strength::Enforce);
+                    self.look(&rule, hold, enforce, &message, want.kind());
+                }
+            }
+            Toll::Uncounted(why) if limit.is_limit() => self.applied.push(Applied::uncounted(agent, kind, why)),
+            Toll::Uncounted(_) => {}
+        }
+        BTreeMap::new()
+    }
+
+    /// Against what was used up before, once it is known what this would take.
+    fn judge_by_what_is_left(&mut self, agent: &str) {
+        let denials = self.action.effect() == Effect::Changes && !rehearses(self.action);
+        let limited = self.charges.iter().filter(|charge| match charge.budget {
+            BudgetKind::Denials => charge.limit.is_limit() && denials,
+            BudgetKind::Deletes | BudgetKind::Namespaces | BudgetKind::SecretReads => {
+                charge.limit.is_limit() && !charge.keys.is_empty()
+            }
+        });
+        let limited: Vec<_> = limited.map(|charge| (charge.budget, charge.limit.count)).collect();
+        for (kind, count) in limited {
+            let Applied { rule, message, .. } = Applied::over_budget(agent, kind);
+            let (hold, enforce) = (ValidationAction::RequireApproval, Strength::Enforce);
+            let Some(session) = self.look(&rule, hold, enforce, &message, LookupKind::Session) else {
+                continue;
+            };
+            let spent = Spent::read(session, kind);
+            let room = spent.as_ref().is_some_and(|spent| match kind {
+                BudgetKind::Denials => spent.counted < count,
+                BudgetKind::Deletes | BudgetKind::Namespaces | BudgetKind::SecretReads => {
+                    spent.counted.saturating_add(spent.fresh) <= count
+                }
+            });
+            if !room {
+                let used = spent.map(|spent| spent.recent.join(", ")).unwrap_or_default();
+                self.applied.push(Applied {
+                    withheld: Some(format!("{message}; used up: {used}")),
+                    ..Applied::over_budget(agent, kind)
+                });
+            }
+        }
+    }
+
+    /// The facts, as a toll needs them.
+    fn known(&self) -> Known<'_> {
+        let view = |kind| match self.view.sight(kind) {
+            Sight::Seen(value) if value.is_null() => budget::View::Absent,
+            Sight::Seen(value) => budget::View::Known(&**value),
+            // Whoever waits for it hears the API server's own answer.
+            Sight::Unasked | Sight::Answered { .. } => budget::View::Unasked,
+            Sight::Blind(why) => budget::View::Blind(why.clone()),
+        };
+        let affected = |kind| match (self.view.sight(kind), self.facts.affected(kind)) {
+            (Sight::Unasked | Sight::Answered { .. }, _) => budget::View::Unasked,
+            // The caller may not list what goes with it, and there is no observer who may.
+            (Sight::Blind(_), Fact::Refused { code: 403, .. }) if kind == LookupKind::Dependents => {
+                budget::View::Absent
+            }
+            (Sight::Blind(why), _) => budget::View::Blind(why.clone()),
+            (Sight::Seen(_), Fact::Known(affected)) => budget::View::Known(affected.as_ref()),
+            (Sight::Seen(_), _) => budget::View::Absent,
+        };
+        Known {
+            object: view(LookupKind::DryRun),
+            old_object: match self.facts.document(LookupKind::OldObject) {
+                // That there is none is the API server's to say: the delete is bound to it.
+                Fact::Absent if self.action.verb() == Verb::Delete => budget::View::Absent,
+                _ => view(LookupKind::OldObject),
+            },
+            target: view(LookupKind::Target),
+            dependents: affected(LookupKind::Dependents),
+            members: affected(LookupKind::Members),
+        }
     }
 
     fn judge_by_policies(&mut self, case: &Case<'a>) {
@@ -201,6 +334,7 @@ impl<'a> Sitting<'a> {
         if self.denied() {
             self.not_judged.extend(policies.iter().map(|p| rule_of(p)));
         } else if !policies.is_empty() {
+            self.spoken = true;
             let documents = Documents::of(self.caller, self.action, case.resource, case.name, case.now);
             policies.into_iter().for_each(|p| self.judge_by_policy(p, &documents));
         }
@@ -374,7 +508,11 @@ impl<'a> Sitting<'a> {
     /// A denial ends it; then the missing facts; then the API server's own refusal, which has the last word over asking a human.
     fn close(mut self) -> Step {
         if !self.denied() && !self.waiting.is_empty() {
-            let kinds: BTreeSet<_> = self.waiting.iter().map(|(_, kind)| *kind).collect();
+            let mut kinds: BTreeSet<_> = self.waiting.iter().map(|(_, kind)| *kind).collect();
+            // Last of all: the rest says what the request would take.
+            if kinds.remove(&LookupKind::Session) && kinds.is_empty() {
+                return Step::Need(Lookups::of_session(self.caller, self.action, self.charges));
+            }
             return Step::Need(Lookups::of(kinds, self.caller, self.action, self.facts));
         }
         let waiting = std::mem::take(&mut self.waiting);
@@ -410,19 +548,26 @@ impl<'a> Sitting<'a> {
     /// Leave to change the object that was judged, and no other state of it. A caller who counts on another one has the API server's own
     /// answer: it would find the same, or what nobody has judged.
     fn allow(&self) -> Verdict {
-        let precondition = sight::precondition(self.action, self.facts);
+        let mut precondition = sight::precondition(self.action, self.facts);
+        if self.action.verb() == Verb::Delete && !self.spoken {
+            // Nobody looked at more of it than which one it is.
+            precondition = precondition.map(Precondition::any_version);
+        }
         if precondition
             .as_ref()
             .is_some_and(|p| bound::contradicts(self.action, p))
         {
-            let status = Arc::new(sight::conflict(self.action));
-            return Verdict::Deny(message::refused_upstream(409, &status));
+            return Verdict::Deny(Denial::conflict(self.action));
         }
         let terms = Terms {
             precondition,
+            rehearsed: sight::rehearsed(self.facts),
+            substance: sight::substance(self.facts),
             ..Terms::default()
         };
-        Verdict::Allow(Permit::grant(self.caller, self.action, terms, self.law.epoch))
+        let charges = self.charges.iter().filter(|charge| !charge.keys.is_empty());
+        let charges = Charges(charges.cloned().collect());
+        Verdict::Allow(Permit::grant(self.caller, self.action, terms, charges, self.law.epoch))
     }
 
     /// The API server's own refusal, if a rule that counts needed what it refused. Not that of a write on a Secret which is held in any case:

@@ -47,6 +47,17 @@ pub struct Facts {
     pub(super) members: Fact<Arc<Affected>>,
     /// The ServiceAccount of the pod at stake: `{ namespace, name, rights }`.
     pub(super) service_account: Fact<Arc<Masked<Value>>>,
+    /// What the agent has used up.
+    session: Fact<Arc<Masked<Value>>>,
+    budgets: Budgets,
+}
+
+/// Whether what an agent has used up is a part of the judgment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Budgets {
+    #[default]
+    Judged,
+    LeftOut,
 }
 
 /// Some objects, up to a cap.
@@ -68,6 +79,18 @@ pub struct ObjectId {
 }
 
 impl Facts {
+    /// For a judgment of the words of a law, which nobody has used anything up under. No permit comes of it that anybody could use.
+    pub(super) fn without_budgets() -> Self {
+        Self {
+            budgets: Budgets::LeftOut,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn judges_budgets(&self) -> bool {
+        self.budgets == Budgets::Judged
+    }
+
     /// Takes in the answers of one round. What was asked and is still unknown then has failed: nothing is asked twice.
     pub fn learn(&mut self, asked: &Lookups, answers: Vec<Learned>) {
         for answer in answers {
@@ -87,6 +110,7 @@ impl Facts {
             LookupKind::Target => &self.target,
             LookupKind::NamespaceObject => &self.namespace_object,
             LookupKind::Rights => &self.service_account,
+            LookupKind::Session => &self.session,
             LookupKind::Dependents | LookupKind::Members => &Fact::Unasked,
         }
     }
@@ -95,7 +119,7 @@ impl Facts {
     pub(super) fn knowing(object: Fact<Arc<Masked<Value>>>) -> Self {
         Self {
             object,
-            ..Self::default()
+            ..Self::without_budgets()
         }
     }
 
@@ -107,7 +131,8 @@ impl Facts {
             | LookupKind::OldObject
             | LookupKind::Target
             | LookupKind::NamespaceObject
-            | LookupKind::Rights => &Fact::Unasked,
+            | LookupKind::Rights
+            | LookupKind::Session => &Fact::Unasked,
         }
     }
 
@@ -118,6 +143,7 @@ impl Facts {
             LookupKind::Target => self.target = fact,
             LookupKind::NamespaceObject => self.namespace_object = fact,
             LookupKind::Rights => self.service_account = fact,
+            LookupKind::Session => self.session = fact,
             LookupKind::Dependents => self.dependents = fact.map(|known| Arc::new(Affected::read(&known))),
             LookupKind::Members => self.members = fact.map(|known| Arc::new(Affected::read(&known))),
         }

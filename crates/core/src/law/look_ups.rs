@@ -14,11 +14,12 @@ use crate::mask::{self, Hint, Masked};
 use crate::wire::outgoing::{Outgoing, outgoing};
 use crate::wire::protobuf;
 
+use super::budget::Spent;
 use super::facts::{Affected, Fact, Facts, ObjectId};
 use super::inspect::{list, text};
 use super::rights::{Account, Grants};
 use super::sight;
-use super::verdict::Terms;
+use super::verdict::{Charge, Terms};
 
 /// Objects that a cascade, a collection or a namespace is followed up to.
 pub(super) const AFFECTED_MAX: usize = 1_000;
@@ -74,6 +75,8 @@ pub enum LookupKind {
     Members,
     /// The ServiceAccount of the pod at stake, and what it may do.
     Rights,
+    /// What the agent has used up of its budgets. Asked of the gateway's own memory, and last: only then it is known what the request would take.
+    Session,
 }
 
 /// What follows from facts that were learned before.
@@ -87,6 +90,7 @@ enum Aim {
     },
     Every(ResourceRef, String),
     Account(Account),
+    Charges(Vec<Charge>),
 }
 
 /// Whose credential reads it.
@@ -194,7 +198,7 @@ pub fn observed() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 impl LookupKind {
-    pub const ALL: [LookupKind; 7] = [
+    pub const ALL: [LookupKind; 8] = [
         LookupKind::DryRun,
         LookupKind::OldObject,
         LookupKind::Target,
@@ -202,6 +206,7 @@ impl LookupKind {
         LookupKind::Dependents,
         LookupKind::Members,
         LookupKind::Rights,
+        LookupKind::Session,
     ];
 
     /// As the audit event lists it.
@@ -214,6 +219,7 @@ impl LookupKind {
             LookupKind::Dependents => "dependents",
             LookupKind::Members => "members",
             LookupKind::Rights => "rights",
+            LookupKind::Session => "session",
         }
     }
 
@@ -226,7 +232,8 @@ impl LookupKind {
             | LookupKind::Target
             | LookupKind::NamespaceObject
             | LookupKind::Dependents
-            | LookupKind::Members => self.as_str(),
+            | LookupKind::Members
+            | LookupKind::Session => self.as_str(),
         }
     }
 }
@@ -254,6 +261,16 @@ impl Lookups {
         Self(lookups)
     }
 
+    /// What is used up of these budgets, before and with what the charges take.
+    pub(super) fn of_session(caller: &Arc<Caller>, action: &Arc<Action>, charges: Vec<Charge>) -> Self {
+        Self(vec![Lookup {
+            kind: LookupKind::Session,
+            caller: Arc::clone(caller),
+            action: Arc::clone(action),
+            aim: Aim::Charges(charges),
+        }])
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, Lookup> {
         self.0.iter()
     }
@@ -271,7 +288,11 @@ impl<'a> IntoIterator for &'a Lookups {
 /// What a look-up of this kind is after, or the look-up that has to come before it.
 fn aim(kind: LookupKind, action: &Action, facts: &Facts) -> (LookupKind, Aim) {
     let needed = match kind {
-        LookupKind::DryRun | LookupKind::OldObject | LookupKind::Target | LookupKind::NamespaceObject => None,
+        LookupKind::DryRun
+        | LookupKind::OldObject
+        | LookupKind::Target
+        | LookupKind::NamespaceObject
+        | LookupKind::Session => None,
         LookupKind::Dependents => Some(LookupKind::OldObject),
         LookupKind::Members => sight::is_crd(action).then_some(LookupKind::OldObject),
         LookupKind::Rights => sight::source_of_pod(action),
@@ -285,7 +306,11 @@ fn aim(kind: LookupKind, action: &Action, facts: &Facts) -> (LookupKind, Aim) {
         Some((_, Fact::Known(_) | Fact::Absent | Fact::Refused { .. } | Fact::Forbidden { .. } | Fact::Failed(_))) => {}
     }
     let aim = match kind {
-        LookupKind::DryRun | LookupKind::OldObject | LookupKind::Target | LookupKind::NamespaceObject => Aim::Action,
+        LookupKind::DryRun
+        | LookupKind::OldObject
+        | LookupKind::Target
+        | LookupKind::NamespaceObject
+        | LookupKind::Session => Aim::Action,
         LookupKind::Dependents => known(facts, LookupKind::OldObject).map_or(Aim::Action, owned),
         LookupKind::Members => known(facts, LookupKind::OldObject)
             .and_then(custom_resource)
@@ -340,7 +365,7 @@ impl Lookup {
 
     pub fn reader(&self) -> Reader {
         match self.kind {
-            LookupKind::DryRun => Reader::Caller,
+            LookupKind::DryRun | LookupKind::Session => Reader::Caller,
             LookupKind::OldObject | LookupKind::Target | LookupKind::NamespaceObject => Reader::CallerFirst,
             LookupKind::Dependents | LookupKind::Members | LookupKind::Rights => Reader::ObserverFirst,
         }
@@ -361,12 +386,27 @@ impl Lookup {
             (LookupKind::Members, _) if sight::is_namespace(&self.action) => every_kind_in(&place.name),
             (LookupKind::Members, Aim::Action) => vec![collection(&self.action, place)],
             (LookupKind::Rights, Aim::Account(_)) => GRANTS.iter().map(|(r, kind)| grants(r, kind)).collect(),
-            // What they are about is not known: there is nothing to send, and the look-up fails.
+            // What they are about is not known: there is nothing to send, and the look-up fails. A cluster does not know what was used up.
             (
                 LookupKind::Dependents | LookupKind::Members | LookupKind::Rights,
-                Aim::Action | Aim::Owned { .. } | Aim::Every(..) | Aim::Account(_),
-            ) => Vec::new(),
+                Aim::Action | Aim::Owned { .. } | Aim::Every(..) | Aim::Account(_) | Aim::Charges(_),
+            )
+            | (LookupKind::Session, _) => Vec::new(),
         }
+    }
+
+    /// The budgets to look into, and what the request would take of each.
+    pub fn charges(&self) -> &[Charge] {
+        match &self.aim {
+            Aim::Charges(charges) => charges,
+            Aim::Action | Aim::Owned { .. } | Aim::Every(..) | Aim::Account(_) => &[],
+        }
+    }
+
+    /// What was found there.
+    pub fn recall(&self, spent: &[Spent]) -> Learned {
+        let document = Spent::document(spent);
+        self.learned(Fact::Known(Arc::new(mask::value(document, Hint::Other))))
     }
 
     /// What the caller has to be allowed before anything is read for it that it may not read itself: its own request.
@@ -412,6 +452,7 @@ impl Lookup {
                 let Aim::Account(account) = &self.aim else { return None };
                 What::Grants(super::rights::relevant(account, &query.kind, &document)?)
             }
+            LookupKind::Session => return None,
         };
         Some(Kept(what))
     }
@@ -434,7 +475,7 @@ impl Lookup {
                 let document = Grants::read(&pages).rights(account).document(account);
                 Fact::Known(Arc::new(mask::value(document, Hint::Other)))
             }
-            (LookupKind::Dependents | LookupKind::Rights, _) => nothing(),
+            (LookupKind::Dependents | LookupKind::Rights | LookupKind::Session, _) => nothing(),
         };
         self.learned(fact)
     }

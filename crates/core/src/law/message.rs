@@ -5,7 +5,7 @@
 use crate::action::{Action, Effect, ResourceRef, Target, Verb};
 
 use super::agent::{Agent, Limit};
-use super::verdict::{Applied, Because, Denial, DenialReason, Question, Rule};
+use super::verdict::{Applied, Because, BudgetKind, Denial, DenialReason, Question, Rule};
 
 use mantlet_api::policy::{Strength, ValidationAction};
 
@@ -148,7 +148,7 @@ pub(super) fn held(action: &Action, applied: &Applied) -> Question {
     let who = match &applied.rule {
         Rule::SelfProtection => String::from("The gateway's own rule"),
         Rule::AgentScope { agent } => format!("The scope of agent \"{agent}\""),
-        Rule::AgentBudget { agent, .. } => format!("The limits of agent \"{agent}\""),
+        Rule::AgentBudget { agent, .. } => format!("The budget of agent \"{agent}\""),
         Rule::Risk => String::from("The risk of this"),
         Rule::Policy { name } => format!("Policy {name}"),
     };
@@ -165,6 +165,31 @@ pub(super) fn held(action: &Action, applied: &Applied) -> Question {
         causes: causes(&applied.rule),
         rule: applied.rule.clone(),
     }
+}
+
+/// Without the number: who knows it can stay just below it.
+pub(super) fn over_budget(budget: BudgetKind) -> String {
+    let what = match budget {
+        BudgetKind::Deletes => "it would destroy more objects than this agent may for now",
+        BudgetKind::Namespaces => "it would change more namespaces than this agent may for now",
+        BudgetKind::SecretReads => "it would read more Secrets than this agent may for now",
+        BudgetKind::Denials => "so many requests of this agent were denied that it may change nothing for now",
+    };
+    format!("{what}, all its sessions together (limits.{})", budget.as_str())
+}
+
+/// What cannot be counted is past every budget.
+pub(super) fn uncounted(budget: BudgetKind) -> String {
+    let what = match budget {
+        BudgetKind::Deletes => "how many objects it would destroy cannot be counted",
+        BudgetKind::Namespaces => "how many namespaces it would change cannot be counted",
+        BudgetKind::SecretReads => "how many Secrets it would read cannot be counted",
+        BudgetKind::Denials => "how many requests of this agent were denied is not known",
+    };
+    format!(
+        "{what}, and this agent has a budget of them (limits.{})",
+        budget.as_str()
+    )
 }
 
 fn aside(because: &Because) -> &'static str {

@@ -24,6 +24,7 @@ mod scope;
 mod references;
 mod policy;
 mod index;
+mod budget;
 mod risk;
 mod bases;
 mod cel;
@@ -44,6 +45,7 @@ mod cases;
 mod reference;
 
 pub use agent::{Agent, Budgets, Limit, Limits, Session};
+pub use budget::Spent;
 pub use compile::{Fault, Source};
 pub use doubts::{Doubt, Serves};
 pub use facts::{Affected, Fact, Facts, ObjectId};
@@ -70,6 +72,8 @@ pub struct Law {
     /// By name, so that the order of files never matters.
     policies: Vec<policy::Policy>,
     index: index::Index,
+    /// Whether any policy asks what agents have used up, so that it is counted without a limit too.
+    counts: bool,
     /// Of everybody who has none of their own.
     risk: RiskThresholds,
 }
@@ -121,6 +125,18 @@ impl Law {
 
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.iter()
+    }
+
+    /// What of the agent is counted: what it has limits of, and all else too if any policy asks how much that was.
+    pub fn budgets(&self, agent: &Agent) -> Budgets {
+        let written = agent.budgets();
+        let or_counted = |limit: Option<Allowance>| limit.or(self.counts.then_some(Allowance::COUNTS));
+        Budgets {
+            deletes: or_counted(written.deletes),
+            namespaces: or_counted(written.namespaces),
+            secret_reads: or_counted(written.secret_reads),
+            denials: or_counted(written.denials),
+        }
     }
 
     /// How many there are.

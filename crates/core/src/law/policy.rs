@@ -25,6 +25,23 @@ pub(super) struct Policy {
     pub(super) annotations: Vec<Annotation>,
 }
 
+impl Policy {
+    /// Whether any of its expressions reads this root.
+    pub(super) fn names(&self, root: &str) -> bool {
+        let mut validations = self.validations.iter();
+        self.conditions.iter().any(|expression| expression.names(root))
+            || self.variables.name_root(root)
+            || self
+                .annotations
+                .iter()
+                .any(|annotation| annotation.expression.names(root))
+            || validations.any(|validation| {
+                let message = validation.message_expression.as_ref();
+                validation.expression.names(root) || message.is_some_and(|message| message.expression.names(root))
+            })
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ModePerPopulation {
     pub(super) agents: Strength,

@@ -826,7 +826,8 @@ fn evaluate(law: &Law, scene: &Scene, known: Facts) -> (Judgment, usize) {
                     | LookupKind::NamespaceObject
                     | LookupKind::Dependents
                     | LookupKind::Members
-                    | LookupKind::Rights) => panic!("no rule names {kind:?}"),
+                    | LookupKind::Rights
+                    | LookupKind::Session) => panic!("no rule names {kind:?}"),
                 };
                 facts.learn(&lookups, lookups.iter().map(answer).collect());
             }
@@ -877,7 +878,7 @@ fn compare(laws: u64, requests: usize) -> (BTreeMap<Kind, usize>, usize) {
             };
             assert_eq!(outcome(&at_once), expected, "{}\n{:#?}", explain(), at_once.applied);
             assert_eq!(rounds, 0, "asks for what it knows: {}", explain());
-            let (lazily, rounds) = evaluate(&law, &scene, Facts::default());
+            let (lazily, rounds) = evaluate(&law, &scene, Facts::without_budgets());
             assert_eq!(
                 outcome(&lazily).kind,
                 expected.kind,

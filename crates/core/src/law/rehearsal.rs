@@ -139,7 +139,7 @@ impl Law {
             Err(denial) => return Rehearsed::unrecognized(denial),
         };
         let (mut asked, mut missing) = (BTreeSet::new(), BTreeSet::new());
-        let mut facts = Facts::default();
+        let mut facts = Facts::without_budgets();
         loop {
             match self.evaluate(cluster, &caller, action, &facts, now) {
                 Step::Done(judgment) => return Rehearsed::of(*judgment, caller.session_key(), asked, missing),

@@ -3,6 +3,7 @@
 //! In: an action and the facts so far. Out: a [`View`]. Deliberately does not: judge what it sees.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::identity::Caller;
 use crate::mask::{self, Hint, Masked};
 use crate::wire::body::Form;
 
+use super::budget::Spent;
 use super::facts::{Affected, Fact, Facts};
 use super::inspect::{at, list, pod_spec_path, text};
 use super::look_ups::LookupKind;
@@ -120,7 +122,11 @@ impl<'a> Sight<'a> {
             LookupKind::Members if is_namespace(action) || action.verb() == Verb::DeleteCollection => {
                 Self::of_count(kind, facts)
             }
+            LookupKind::Members if reads_secrets(action) => Self::of_count(kind, facts),
             LookupKind::Rights => Self::of_rights(caller, action, facts),
+            LookupKind::Session if caller.agent().is_some() => Self::of_document(kind, facts, || Value::Null),
+            // People have no budgets.
+            LookupKind::Session => Sight::Seen(Cow::Owned(Spent::document(&[]))),
             LookupKind::Dependents | LookupKind::Members => Sight::Seen(Cow::Owned(Affected::default().document())),
             LookupKind::OldObject | LookupKind::Target | LookupKind::NamespaceObject => nothing(),
         }
@@ -341,6 +347,14 @@ fn takes_along(action: &Action) -> bool {
     whole && action.verb() == Verb::Delete && action.options().propagation_policy != "Orphan"
 }
 
+/// More than one, by a list or a watch.
+fn reads_secrets(action: &Action) -> bool {
+    let secrets = action
+        .resource()
+        .is_some_and(|r| r.group.is_empty() && r.resource == "secrets" && r.subresource.is_empty());
+    secrets && matches!(action.verb(), Verb::List | Verb::Watch)
+}
+
 fn is_delete_of(action: &Action, group: &str, resource: &str) -> bool {
     action.verb() == Verb::Delete
         && action
@@ -385,7 +399,8 @@ pub(super) fn account(action: &Action, facts: &Facts) -> Option<Account> {
         | LookupKind::NamespaceObject
         | LookupKind::Dependents
         | LookupKind::Members
-        | LookupKind::Rights => pod_spec_path(place)?,
+        | LookupKind::Rights
+        | LookupKind::Session => pod_spec_path(place)?,
     };
     let spec = at(object, path)?;
     // kubernetes `pkg/apis/core/v1/conversion.go`: `serviceAccount` is the older name, and counts where the newer one is empty.
@@ -500,6 +515,40 @@ pub(super) fn precondition(action: &Action, facts: &Facts) -> Option<Preconditio
     }
 }
 
+pub(super) fn rehearsed(facts: &Facts) -> Option<Arc<Masked<Value>>> {
+    match facts.document(LookupKind::DryRun) {
+        Fact::Known(object) => Some(Arc::clone(object)),
+        Fact::Unasked | Fact::Absent | Fact::Refused { .. } | Fact::Forbidden { .. } | Fact::Failed(_) => None,
+    }
+}
+
+/// What the facts about the changed object say, but for its status, which its controllers write all the time, and the bookkeeping that changes
+/// with it. Only how patient the gateway is rests on it, so a hash that somebody could aim at will do.
+pub(super) fn substance(facts: &Facts) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for kind in [LookupKind::OldObject, LookupKind::Target, LookupKind::DryRun] {
+        if let Fact::Known(object) = facts.document(kind) {
+            kind.hash(&mut hasher);
+            for (key, value) in object.as_object().into_iter().flatten() {
+                match key.as_str() {
+                    "status" => {}
+                    "metadata" => hash_metadata(value, &mut hasher),
+                    _ => (key, value.to_string()).hash(&mut hasher),
+                }
+            }
+        }
+    }
+    hasher.finish()
+}
+
+fn hash_metadata(metadata: &Value, hasher: &mut impl Hasher) {
+    for (key, value) in metadata.as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "resourceVersion" | "managedFields" | "generation") {
+            (key, value.to_string()).hash(hasher);
+        }
+    }
+}
+
 /// A rehearsal answers with the version of what it would change, and with none where it would create (apiserver
 /// `pkg/registry/generic/registry/dryrun.go`).
 fn state(facts: &Facts, kind: LookupKind) -> Option<Precondition> {
@@ -521,7 +570,7 @@ fn state(facts: &Facts, kind: LookupKind) -> Option<Precondition> {
 }
 
 impl Precondition {
-    fn any_version(self) -> Self {
+    pub(super) fn any_version(self) -> Self {
         match self {
             Precondition::Exactly { uid, .. } => Precondition::Exactly {
                 uid,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use mantlet_api::policy::{ServiceAccountRef, Strength, ValidationAction, Via};
 use serde_json::Value;
 
-use crate::action::{Action, Effect};
+use crate::action::{Action, Effect, Verb};
 use crate::identity::{ActAs, Caller};
 use crate::mask::Masked;
+use crate::record::stored::Judged;
 
 use super::look_ups::Lookups;
 use super::risk::Risk;
@@ -102,6 +103,10 @@ pub struct Epoch(u64);
 pub struct Terms {
     /// The object that was judged: if it is another one by then, the cluster refuses, and the request is judged again.
     pub(super) precondition: Option<Precondition>,
+    /// What the rehearsal showed.
+    pub(super) rehearsed: Option<Arc<Masked<Value>>>,
+    /// Equal for two judgments that saw the same object, its status and bookkeeping apart.
+    pub(super) substance: u64,
     /// In place of the caller's own upstream account: an elevation of what was approved. None without an approval.
     pub(super) acts_as: Option<ServiceAccountRef>,
 }
@@ -240,13 +245,45 @@ pub enum Because {
     Blind(String),
 }
 
+impl Applied {
+    /// The agent has no room left for this.
+    pub(super) fn over_budget(agent: &str, budget: BudgetKind) -> Self {
+        Self {
+            rule: Rule::AgentBudget {
+                agent: agent.to_owned(),
+                budget,
+            },
+            action: ValidationAction::RequireApproval,
+            strength: Strength::Enforce,
+            message: super::message::over_budget(budget),
+            withheld: None,
+            because: Because::Violated,
+        }
+    }
+
+    /// What it would take cannot be counted, for this reason.
+    pub(super) fn uncounted(agent: &str, budget: BudgetKind, why: String) -> Self {
+        Self {
+            message: super::message::uncounted(budget),
+            because: Because::Blind(why),
+            ..Self::over_budget(agent, budget)
+        }
+    }
+}
+
 impl Permit {
-    pub(super) fn grant(caller: &Arc<Caller>, action: &Arc<Action>, terms: Terms, epoch: Epoch) -> Self {
+    pub(super) fn grant(
+        caller: &Arc<Caller>,
+        action: &Arc<Action>,
+        terms: Terms,
+        charges: Charges,
+        epoch: Epoch,
+    ) -> Self {
         Self {
             caller: Arc::clone(caller),
             action: Arc::clone(action),
             terms,
-            charges: Charges::default(),
+            charges,
             epoch,
         }
     }
@@ -263,8 +300,38 @@ impl Permit {
         &self.terms
     }
 
+    /// The object that was judged, to compare with what is stored in the end.
+    pub fn judged(&self) -> Option<Judged<'_>> {
+        let whole = self.action.resource().is_some_and(|r| r.subresource.is_empty());
+        match (&self.terms.rehearsed, self.action.verb()) {
+            (Some(object), _) => Some(Judged::Rehearsed(object)),
+            (None, Verb::Create | Verb::Update) if whole => self.action.submitted().map(Judged::Submitted),
+            (
+                None,
+                Verb::Get
+                | Verb::List
+                | Verb::Watch
+                | Verb::Create
+                | Verb::Update
+                | Verb::Patch
+                | Verb::Delete
+                | Verb::DeleteCollection
+                | Verb::Exec
+                | Verb::Attach
+                | Verb::PortForward
+                | Verb::Proxy,
+            ) => None,
+        }
+    }
+
     pub fn charges(&self) -> &Charges {
         &self.charges
+    }
+
+    /// Somebody else took the room first: what is said then is what would have been said before.
+    pub fn outrun(&self, budget: BudgetKind) -> Question {
+        let agent = self.caller.agent().map_or("", |agent| agent.name());
+        super::message::held(&self.action, &Applied::over_budget(agent, budget))
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -287,6 +354,31 @@ impl Permit {
     }
 }
 
+impl Allowance {
+    /// Longest window.
+    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// Of an agent that names none: whoever deletes everything is an agent that nobody thought about.
+    pub const DELETES: Self = Self {
+        count: 10,
+        per: Duration::from_secs(600),
+    };
+    /// Counts, and never ends: where a policy asks for what the Agent does not limit.
+    pub const COUNTS: Self = Self {
+        count: u32::MAX,
+        per: Duration::from_secs(600),
+    };
+
+    pub fn is_limit(self) -> bool {
+        self.count != u32::MAX
+    }
+}
+
+impl Charges {
+    pub fn as_slice(&self) -> &[Charge] {
+        &self.0
+    }
+}
+
 impl Terms {
     pub(crate) fn none() -> Self {
         Self::default()
@@ -294,6 +386,11 @@ impl Terms {
 
     pub fn precondition(&self) -> Option<&Precondition> {
         self.precondition.as_ref()
+    }
+
+    /// Whether these are of the same object, whatever became of its status.
+    pub fn same_substance(&self, other: &Terms) -> bool {
+        self.substance == other.substance
     }
 }
 
@@ -327,6 +424,11 @@ impl Denial {
         super::message::limited(agent, cluster, limit)
     }
 
+    /// The object is no longer the one that was judged, however often it was judged anew: as the API server says it.
+    pub fn conflict(action: &Action) -> Self {
+        super::message::refused_upstream(409, &Arc::new(super::sight::conflict(action)))
+    }
+
     /// The reason word of the Kubernetes `Status`; `None` where the API server's own answer is passed on.
     pub fn status_reason(&self) -> Option<&'static str> {
         match self.reason {
@@ -343,6 +445,8 @@ impl Denial {
 }
 
 impl BudgetKind {
+    pub const ALL: [Self; 4] = [Self::Deletes, Self::Namespaces, Self::SecretReads, Self::Denials];
+
     /// As `limits` of an Agent has it.
     pub fn as_str(self) -> &'static str {
         match self {

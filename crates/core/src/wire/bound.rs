@@ -149,3 +149,181 @@ fn add(value: &mut Value, fields: &[(&str, &str)]) {
         *field(value, name) = Value::from(*text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{Head, parse};
+
+    fn action(method: &str, url: &str, content_type: &str, body: &str) -> Action {
+        let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
+        let head = Head {
+            method,
+            path,
+            query,
+            accept: &[],
+            content_type: Some(content_type),
+            upgrade: false,
+        };
+        let body = (!body.is_empty()).then(|| Bytes::copy_from_slice(body.as_bytes()));
+        parse(&head).unwrap().complete(body).unwrap()
+    }
+
+    fn judged() -> Precondition {
+        Precondition::Exactly {
+            uid: String::from("u1"),
+            resource_version: String::from("7"),
+        }
+    }
+
+    fn sent(action: &Action, precondition: &Precondition) -> (String, Value) {
+        let (query, body) = bound(action, precondition);
+        let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (query.join("&"), serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    const MAP: &str = "/api/v1/namespaces/ns/configmaps/a";
+    const MERGE: &str = "application/merge-patch+json";
+    const STRATEGIC: &str = "application/strategic-merge-patch+json";
+    const APPLY: &str = "application/apply-patch+yaml";
+    const OPERATIONS: &str = "application/json-patch+json";
+    const JSON: &str = "application/json";
+
+    #[test]
+    fn every_way_to_write_an_object_carries_the_version() {
+        let cases = [
+            ("PUT", JSON, r#"{"metadata":{"name":"a"},"data":{"k":"v"}}"#),
+            ("PATCH", MERGE, r#"{"data":{"k":"v"}}"#),
+            ("PATCH", MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#),
+            ("PATCH", STRATEGIC, r#"{"metadata":{"$patch":"replace","name":"a"}}"#),
+            ("PATCH", STRATEGIC, r#"{"$patch":"replace","data":{"k":"v"}}"#),
+            (
+                "PATCH",
+                APPLY,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#,
+            ),
+        ];
+        for (method, content_type, body) in cases {
+            let (_, sent) = sent(&action(method, MAP, content_type, body), &judged());
+            let mut expected: Value = serde_json::from_str(body).unwrap();
+            expected["metadata"]["resourceVersion"] = json!("7");
+            assert_eq!(sent, expected, "{method} {content_type}");
+        }
+    }
+
+    /// Measured: an operation behind it takes a precondition that stands first away, and the API server then takes the change for an
+    /// unconditional one.
+    #[test]
+    fn a_json_patch_carries_it_last() {
+        let patch =
+            r#"[{"op":"remove","path":"/metadata/resourceVersion"},{"op":"replace","path":"/data/k","value":"v"}]"#;
+        let (_, sent) = sent(&action("PATCH", MAP, OPERATIONS, patch), &judged());
+        let last = json!({ "op": "add", "path": "/metadata/resourceVersion", "value": "7" });
+        assert_eq!((sent.as_array().unwrap().len(), &sent[2]), (3, &last));
+    }
+
+    #[test]
+    fn a_delete_carries_both_where_its_options_are() {
+        let in_query = action("DELETE", &format!("{MAP}?propagationPolicy=Foreground"), JSON, "");
+        let (query, body) = sent(&in_query, &judged());
+        assert_eq!(query, "propagationPolicy=Foreground&uid=u1&resourceVersion=7");
+        assert_eq!(body, Value::Null);
+        let in_body = action(
+            "DELETE",
+            MAP,
+            JSON,
+            r#"{"kind":"DeleteOptions","apiVersion":"v1","gracePeriodSeconds":0}"#,
+        );
+        let (query, body) = sent(&in_body, &judged());
+        assert_eq!(query, "");
+        assert_eq!(body["preconditions"], json!({ "uid": "u1", "resourceVersion": "7" }));
+        assert_eq!(body["gracePeriodSeconds"], json!(0));
+    }
+
+    #[test]
+    fn an_eviction_carries_the_uid_of_its_pod() {
+        let path = "/api/v1/namespaces/ns/pods/p/eviction";
+        let body = r#"{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}}"#;
+        let (_, sent) = sent(
+            &action("POST", path, JSON, body),
+            &Precondition::Exactly {
+                uid: String::from("u1"),
+                resource_version: String::new(),
+            },
+        );
+        assert_eq!(sent["deleteOptions"]["preconditions"], json!({ "uid": "u1" }));
+    }
+
+    #[test]
+    fn what_was_not_there_meets_nothing() {
+        let (_, sent) = sent(
+            &action("PUT", MAP, JSON, r#"{"metadata":{"name":"a","resourceVersion":"9"}}"#),
+            &Precondition::Absent,
+        );
+        assert_eq!(sent["metadata"]["resourceVersion"], json!("1"));
+    }
+
+    #[test]
+    fn what_the_client_counts_on_is_compared_beforehand() {
+        for (method, url, content_type, body, contradiction) in [
+            ("PUT", MAP, JSON, r#"{"metadata":{"name":"a"}}"#, false),
+            (
+                "PUT",
+                MAP,
+                JSON,
+                r#"{"metadata":{"name":"a","resourceVersion":"7"}}"#,
+                false,
+            ),
+            (
+                "PUT",
+                MAP,
+                JSON,
+                r#"{"metadata":{"name":"a","resourceVersion":"8"}}"#,
+                true,
+            ),
+            ("PUT", MAP, JSON, r#"{"metadata":{"name":"a","uid":"u0"}}"#, true),
+            ("PATCH", MAP, MERGE, r#"{"metadata":{"resourceVersion":"8"}}"#, true),
+            ("PATCH", MAP, MERGE, r#"{"metadata":{"resourceVersion":null}}"#, false),
+            (
+                "PATCH",
+                MAP,
+                OPERATIONS,
+                r#"[{"op":"replace","path":"/metadata/resourceVersion","value":"8"}]"#,
+                true,
+            ),
+            (
+                "PATCH",
+                MAP,
+                OPERATIONS,
+                r#"[{"op":"replace","path":"/metadata","value":{"name":"a","uid":"u0"}}]"#,
+                true,
+            ),
+            (
+                "PATCH",
+                MAP,
+                OPERATIONS,
+                r#"[{"op":"replace","path":"","value":{"metadata":{"resourceVersion":"8"}}}]"#,
+                true,
+            ),
+            (
+                "PATCH",
+                MAP,
+                OPERATIONS,
+                r#"[{"op":"test","path":"/metadata/resourceVersion","value":"8"}]"#,
+                false,
+            ),
+            ("DELETE", "/api/v1/namespaces/ns/configmaps/a?uid=u0", JSON, "", true),
+            (
+                "DELETE",
+                MAP,
+                JSON,
+                r#"{"preconditions":{"resourceVersion":"8"}}"#,
+                true,
+            ),
+            ("DELETE", MAP, JSON, r#"{"preconditions":{"uid":"u1"}}"#, false),
+        ] {
+            let action = action(method, url, content_type, body);
+            assert_eq!(contradicts(&action, &judged()), contradiction, "{method} {url} {body}");
+        }
+    }
+}

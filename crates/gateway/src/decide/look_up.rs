@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use http::StatusCode;
-use mantlet_core::law::{Fact, Kept, Learned, Lookup, LookupKind, Lookups, PAGES_MAX, Query, Reader};
+use mantlet_core::law::{Charge, Fact, Kept, Learned, Lookup, LookupKind, Lookups, PAGES_MAX, Query, Reader, Spent};
 use mantlet_core::mask::{self, Hint, Masked};
 use mantlet_core::record::AuditId;
 use mantlet_core::wire::outgoing::Outgoing;
-use mantlet_store::SessionId;
+use mantlet_store::{Holder, SessionId, Store, StoreFault};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -27,6 +27,8 @@ use crate::upstream::{Cluster, Eyes, Unreached};
 const READ: Duration = Duration::from_secs(5);
 /// A rehearsal passes the admission webhooks, each of which may take 10 s by default and 30 s at most.
 const REHEARSAL: Duration = Duration::from_secs(35);
+/// Of what was used up, so many are named in the record.
+const RECENT: u32 = 20;
 /// Requests of one look-up that are under way at a time. Each answer takes memory while it is read.
 const AT_A_TIME: usize = 6;
 
@@ -83,7 +85,8 @@ impl Round<'_> {
             | LookupKind::NamespaceObject
             | LookupKind::Dependents
             | LookupKind::Members
-            | LookupKind::Rights => READ,
+            | LookupKind::Rights
+            | LookupKind::Session => READ,
         };
         match tokio::time::timeout(limit, self.find(lookup)).await {
             Ok(learned) => learned,
@@ -92,6 +95,9 @@ impl Round<'_> {
     }
 
     async fn find(&self, lookup: &Lookup) -> Learned {
+        if lookup.kind() == LookupKind::Session {
+            return self.recall(lookup).await;
+        }
         let queries = lookup.queries();
         let asked: Vec<_> = queries.iter().map(|query| self.ask(lookup, query)).collect();
         let mut asked = stream::iter(asked).buffered(AT_A_TIME);
@@ -112,6 +118,21 @@ impl Round<'_> {
             }
         }
         lookup.conclude(kept, more)
+    }
+
+    /// What the agent has used up, from our own memory: no cluster is asked.
+    async fn recall(&self, lookup: &Lookup) -> Learned {
+        let store = self.note(|entry| entry.memory());
+        let agent = lookup.caller().agent().map_or("", |agent| agent.name());
+        let cluster = self.note(|entry| entry.cluster_uid());
+        let holder = Holder {
+            agent,
+            cluster: &cluster,
+        };
+        match recall(&store, holder, lookup.charges()).await {
+            Ok(spent) => lookup.recall(&spent),
+            Err(fault) => lookup.learned(Fact::Failed(fault.to_string())),
+        }
     }
 
     /// One request, by whoever may make it.
@@ -208,6 +229,24 @@ impl Round<'_> {
     }
 }
 
+async fn recall(store: &Store, holder: Holder<'_>, charges: &[Charge]) -> Result<Vec<Spent>, StoreFault> {
+    let mut spent = Vec::new();
+    for charge in charges {
+        let standing = store.budgets.standing(holder, charge).await?;
+        let recent = match charge.limit.is_limit() && standing.counted > 0 {
+            true => store.budgets.recent(holder, charge, RECENT).await?,
+            false => Vec::new(),
+        };
+        spent.push(Spent {
+            budget: charge.budget,
+            counted: standing.counted,
+            fresh: standing.fresh,
+            recent: recent.into_iter().map(|used| used.shown).collect(),
+        });
+    }
+    Ok(spent)
+}
+
 fn refused(kind: LookupKind, code: StatusCode, status: Value) -> Came {
     match (kind, code) {
         // The gateway's own credential was refused; that says nothing about the caller's request.
@@ -227,7 +266,8 @@ fn refused(kind: LookupKind, code: StatusCode, status: Value) -> Came {
             | LookupKind::Target
             | LookupKind::NamespaceObject
             | LookupKind::Dependents
-            | LookupKind::Members,
+            | LookupKind::Members
+            | LookupKind::Session,
             _,
         ) => Came::Refused(code.as_u16(), status),
     }
@@ -241,7 +281,8 @@ fn word(kind: LookupKind) -> &'static str {
         | LookupKind::NamespaceObject
         | LookupKind::Dependents
         | LookupKind::Members
-        | LookupKind::Rights => "look-up",
+        | LookupKind::Rights
+        | LookupKind::Session => "look-up",
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn desk(mut pass: Pass, desk: &Desk, law: &Law, cluster: &Clust
             pass.action(),
         )
         .await;
-    pass.answered(answer.code);
+    pass.answered(answer.code).await;
     pass.because(&answer.reason);
     let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::new();

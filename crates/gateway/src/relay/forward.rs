@@ -4,6 +4,7 @@
 
 use mantlet_core::action::Effect;
 use mantlet_core::time::Clock;
+use mantlet_store::Ending;
 
 use super::admit::{Pass, Refused};
 use super::refuse::Refusal;
@@ -56,10 +57,15 @@ pub async fn forward(
     };
     match arrived {
         Ok(arrived) => {
-            pass.answered(arrived.response.status().as_u16());
+            pass.answered(arrived.response.status().as_u16()).await;
             Ok(Forwarded { pass, arrived })
         }
         Err(why) => {
+            pass.settle(match why {
+                Unreached::Unsent(_) | Unreached::Unidentified(_) | Unreached::NoToken(_) => Ending::GivenBack,
+                Unreached::Broken(_) | Unreached::Late | Unreached::Ended(_) => Ending::Kept,
+            })
+            .await;
             let changes = matches!(pass.action().effect(), Effect::Changes);
             Err(pass.refuse(Refusal::NotReached { why, changes }))
         }

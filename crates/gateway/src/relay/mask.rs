@@ -10,7 +10,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use mantlet_core::action::Answer;
+use mantlet_core::action::{Action, Answer, Sort};
 use mantlet_core::mask::stream::Rewriter;
 use mantlet_core::mask::{Hint, Masker};
 use tokio::sync::mpsc;
@@ -115,7 +115,7 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
     let body = if pass.action().options().endless {
         Ok(Body::Begun(Bytes::new(), source))
     } else {
-        hold(source).await
+        hold(source, held(pass.action())).await
     };
     match body {
         Ok(body) => Ok(Shown {
@@ -142,9 +142,17 @@ pub(crate) async fn mask(forwarded: Forwarded, masker: &Masker) -> Result<Shown,
     }
 }
 
-async fn hold(mut source: Source) -> Result<Body, Cut> {
+/// Of a write the whole answer: one object, of which the record says what was stored.
+fn held(action: &Action) -> usize {
+    match action.verb().sort() {
+        Sort::Stores => STATUS_BYTES,
+        Sort::Reads | Sort::Deletes | Sort::Connects => HELD,
+    }
+}
+
+async fn hold(mut source: Source, limit: usize) -> Result<Body, Cut> {
     let mut held = Bytes::new();
-    while held.len() < HELD {
+    while held.len() < limit {
         match source.next().await {
             // Most answers are one piece, and it is not copied.
             Some(Ok(chunk)) if held.is_empty() => held = chunk,

@@ -7,11 +7,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
+use mantlet_core::action::Sort;
+use mantlet_core::mask::Hint;
+use mantlet_core::record::Stored;
 use mantlet_core::time::Clock;
 use tokio::sync::mpsc;
 
+use super::admit::Pass;
 use super::mask::{self, Shown};
 use crate::stream::pump;
 use crate::tasks::Tasks;
@@ -55,6 +59,7 @@ pub(crate) async fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) 
     let body = match body {
         mask::Body::Whole(bytes) => {
             pass.sent(bytes.len() as u64);
+            note_stored(&mut pass, code, &bytes);
             pass.keep_answer(&bytes).await;
             pass.close();
             ReplyBody::whole(bytes)
@@ -79,6 +84,28 @@ pub(crate) async fn respond(shown: Shown, clock: Arc<dyn Clock>, tasks: &Tasks) 
         out.insert("audit-id", id);
     }
     response
+}
+
+/// What a write left behind goes into the record; that it is not what was judged, into the log too (`core::record::stored`).
+fn note_stored(pass: &mut Pass, code: StatusCode, answer: &[u8]) {
+    let stores =
+        pass.action().verb().sort() == Sort::Stores && code.is_success() && !mantlet_desk::serves(pass.action());
+    let dry_run = pass.action().options().dry_run;
+    let Some(object) = (stores && !dry_run)
+        .then(|| mantlet_core::wire::json::parse(answer).ok())
+        .flatten()
+    else {
+        return;
+    };
+    // What the client is shown is masked already; this minds the type, and costs as much as looking.
+    let object = mantlet_core::mask::value(object, Hint::Other);
+    if let Some(stored) = Stored::of(pass.judged(), &object) {
+        if !stored.differs.is_empty() {
+            let (audit_id, differs) = (pass.audit_id().clone(), stored.differs.join(", "));
+            tracing::warn!(%audit_id, differs, "what was stored is not what was judged");
+        }
+        pass.stores(stored);
+    }
 }
 
 /// `Warning: 299 - "text"` (RFC 7234 5.5), which kubectl prints on stderr. UTF-8 as it is, as the API server writes its own

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mantlet_api::audit::{API_VERSION, Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
 use mantlet_core::record::{
-    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Upstream, Verdict,
+    Applied, Caller, Closed, Cluster, Decision, LookedUp, ObjectRef, Opened, Outcome, Risk, Stored, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -51,6 +51,12 @@ pub(crate) fn close(event: &mut Event, closed: &Closed) -> Ended {
     event.response_status = status(&closed.outcome);
     event.annotations.insert(name("outcome"), outcome(&closed.outcome));
     note_lookups(&mut event.annotations, &closed.lookups);
+    if let Some(verdict) = &closed.verdict {
+        judged_again(&mut event.annotations, verdict);
+    }
+    if let Some(stored) = &closed.stored {
+        note_stored(&mut event.annotations, stored);
+    }
     bodies::note(&closed.response_object, true, event);
     if event.level == Level::RequestResponse && event.response_object.is_none() {
         event.response_object = refusal(&closed.outcome);
@@ -208,6 +214,31 @@ fn note_verdict(notes: &mut BTreeMap<String, String>, verdict: &Verdict) {
     for (key, value) in &verdict.annotations {
         notes.entry(key.clone()).or_insert_with(|| value.clone());
     }
+}
+
+/// In place of what the verdict before it left.
+fn judged_again(notes: &mut BTreeMap<String, String>, verdict: &Verdict) {
+    for key in [
+        "decision",
+        "policy",
+        "reason",
+        "message",
+        "warnings",
+        "risk",
+        "risk-reasons",
+        "shadow-risk",
+    ] {
+        notes.remove(&name(key));
+    }
+    note_verdict(notes, verdict);
+    note(notes, "judged-again", String::from("true"));
+}
+
+/// A generated name is known only now, and whether a webhook made something else of it.
+fn note_stored(notes: &mut BTreeMap<String, String>, stored: &Stored) {
+    note(notes, "stored-name", stored.name.clone());
+    note(notes, "stored-uid", stored.uid.clone());
+    note(notes, "stored-differs", stored.differs.join(", "));
 }
 
 fn note_risk(notes: &mut BTreeMap<String, String>, risk: &Risk) {

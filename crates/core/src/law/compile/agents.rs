@@ -97,12 +97,18 @@ fn budgets(spot: &mut Spot<'_>, written: &written::Limits) -> Budgets {
         let message = format!("`{count}` is not a number up to {LIMIT}");
         let hint = "without a limit: leave the field out";
         spot.field(unit).need(count <= LIMIT, &message, hint);
-        let per = duration(&mut spot.field("per"), &per);
-        Some(Allowance { count, per })
+        let mut spot = spot.field("per");
+        let span = duration(&mut spot, &per);
+        let message = format!("`{per}` is longer than anything is remembered");
+        spot.need(span <= Allowance::LONGEST, &message, "write `168h` or less");
+        Some(Allowance { count, per: span })
     };
     let deletes = written.deletes.as_ref().map(|b| (b.objects, b.per.clone()));
     Budgets {
-        deletes: of("deletes", "objects", deletes),
+        deletes: match deletes {
+            None => Some(Allowance::DELETES),
+            written => of("deletes", "objects", written),
+        },
         namespaces: of("namespaces", "count", written.namespaces.as_ref().map(count)),
         secret_reads: of("secretReads", "count", written.secret_reads.as_ref().map(count)),
         denials: of("denials", "count", written.denials.as_ref().map(count)),

@@ -47,8 +47,10 @@ impl Law {
             return Err(faults);
         }
         let index = Index::of(&policies);
+        let counts = policies.iter().any(|policy| policy.names("session"));
         Ok(Law {
             epoch,
+            counts,
             agents,
             own,
             references,
