@@ -108,7 +108,7 @@ pub(super) fn role(place: Place<'_>, why: &str, rules: &[Rule], extra: &str, sub
 }
 
 /// A binding in `place`, to a role that may be another's.
-pub(super) fn binding(place: Place<'_>, kind: &str, role: &str, subject: &Subject) -> String {
+fn binding(place: Place<'_>, kind: &str, role: &str, subject: &Subject) -> String {
     format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: {}Binding\nmetadata: {}\nroleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: {} }}\nsubjects:\n{}",
         place.kind(),

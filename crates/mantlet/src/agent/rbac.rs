@@ -10,9 +10,9 @@ use anyhow::{Result, bail};
 use mantlet_api::config::{self, Population};
 use mantlet_api::policy::{ServiceAccountRef, Via};
 use mantlet_cli::RbacArgs;
-use mantlet_core::law::{Epoch, Law};
+use mantlet_core::law::{self, Epoch, Law};
 
-use super::manifest::{Place, Rule, Subject, binding, comment, list, role};
+use super::manifest::{Place, Rule, Subject, comment, list, role};
 use crate::config::{Config, Written, load};
 use crate::serve;
 
@@ -293,44 +293,31 @@ fn cluster_rules(
             list(&["/openid/v1/jwks"])
         ));
     }
-    if cluster.observer.is_some() {
-        rules.push(Rule::of(
-            "Before the observer looks for somebody: whether they might do what they ask.",
-            "authorization.k8s.io",
-            &["subjectaccessreviews"],
-            &["create"],
-        ));
-    }
     (rules, extra)
 }
 
-/// Reads what judgments rest on: everything that `view` shows, which no Secret is, and who may do what.
+/// Reads what look-ups ask for. No subresource is among it: `get` of `pods/exec` is enough to exec.
 fn observer(subject: &Subject) -> String {
+    let mut groups: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
+    for (group, resource) in law::observed() {
+        groups.entry(group).or_default().push(resource);
+    }
+    let rules: Vec<_> = groups
+        .iter()
+        .map(|(group, resources)| Rule::of("", group, resources, &["get", "list"]))
+        .collect();
     let place = Place {
         name: "mantlet-observer",
         namespace: None,
     };
-    let rules = [Rule::of(
-        "The rights of a pod's ServiceAccount.",
-        "rbac.authorization.k8s.io",
-        &["roles", "rolebindings", "clusterroles", "clusterrolebindings"],
-        &["get", "list"],
-    )];
-    let why = "The observer: it reads, for judgments, what a caller may not read itself. No Secrets.";
-    let view = Place {
-        name: "mantlet-observer-view",
-        namespace: None,
-    };
-    format!(
-        "{}---\n{}",
-        role(place, why, &rules, "", subject),
-        binding(view, "ClusterRole", "view", subject)
-    )
+    role(place, OBSERVER, &rules, "", subject)
 }
+
+const OBSERVER: &str = "The observer: it reads, for judgments, what a caller may not read itself. Secrets are among it, since a deletion takes them along; their values\nare masked before anything looks at them. Kinds of your own that policies look at (`oldObject`) come beside these.";
 
 #[cfg(test)]
 mod tests {
-    use mantlet_core::law::{self, Source};
+    use mantlet_core::law::Source;
     use serde_json::{Value, json};
 
     use super::*;
@@ -504,21 +491,21 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_reads_and_sees_no_secret() {
+    fn an_observer_reads_what_look_ups_ask_for_and_no_subresource() {
         let cluster = json!({"name": "prod", "kubeconfig": "x", "observer": {"kubeconfig": "y"}});
         let (all, text) = printed(&[], json!([{"url": AGENTS, "population": "agents"}]), cluster, |_| {});
-        assert!(
-            rights(&all[0]).contains(&"create subjectaccessreviews ".to_owned()),
-            "{text}"
-        );
+        assert_eq!(rights(&all[0]), ["get namespaces kube-system"], "{text}");
         let observer = &all[2];
         assert_eq!(observer["metadata"]["name"], "mantlet-observer");
-        for right in rights(observer) {
-            assert!(right.starts_with("get,list ") && !right.contains("secrets"), "{right}");
+        assert_eq!(all[3]["subjects"][0]["name"], "mantlet-observer");
+        let mut resources = 0;
+        for rule in observer["rules"].as_array().unwrap() {
+            assert_eq!(rule["verbs"], json!(["get", "list"]));
+            for resource in rule["resources"].as_array().unwrap() {
+                assert!(!resource.as_str().unwrap().contains(['/', '*']), "{resource}");
+                resources += 1;
+            }
         }
-        assert_eq!(
-            (&all[4]["kind"], &all[4]["roleRef"]["name"]),
-            (&json!("ClusterRoleBinding"), &json!("view"))
-        );
+        assert_eq!(resources, law::observed().count());
     }
 }
