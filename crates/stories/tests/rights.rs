@@ -237,12 +237,28 @@ async fn an_agent_that_was_let_in_by_the_book_does_its_work_and_nothing_else() {
             let line = line.replace("ACCOUNTS", &accounts.namespace);
             let said = world.run(&kubeconfig, &line).await;
             assert_ne!(said.code, 0, "{template}: {line}: {}", said.text());
-            let refused = ["orbidden", "PolicyDenied", "ApprovalRequired"];
+            let refused = ["orbidden", "PolicyDenied", "NOT changed. "];
             assert!(
                 refused.iter().any(|word| said.err.contains(word)),
                 "{template}: {line}: {}",
                 said.text()
             );
+        }
+        let there = room.bare(&format!(
+            "kubectl -n {} get secrets,quota,networkpolicies,rolebindings -o name",
+            room.namespace
+        ));
+        let there = there.ok();
+        assert!(
+            there.contains("networkpolicy.networking.k8s.io/mantlet-egress"),
+            "{there}"
+        );
+        for never in [
+            "secret/other",
+            "resourcequota/none",
+            "rolebinding.rbac.authorization.k8s.io/me",
+        ] {
+            assert!(!there.contains(never), "{template}: {there}");
         }
         world.end().await;
     }
@@ -283,7 +299,7 @@ kubectl create rolebinding me --clusterrole=edit --serviceaccount=ACCOUNTS:newco
 kubectl create token default
 kubectl create token newcomer -n ACCOUNTS
 kubectl get secrets -n ACCOUNTS
-kubectl exec some-pod -- true
+kubectl create --raw \"/api/v1/namespaces/$(kubectl config view --minify -o jsonpath='{..namespace}')/pods/some-pod/exec?command=true&stdout=true\" -f - <<<''
 kubectl create namespace mine";
 
 /// The program itself.
