@@ -170,7 +170,7 @@ pub struct UpstreamAccount {
     pub via: Via,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Via {
     /// Impersonation headers beside the gateway's own credential.

@@ -18,6 +18,10 @@ pub async fn agent(args: AgentArgs, out: &mut dyn Write) -> Exit {
         AgentCommand::Get { name, output, cluster } => one(&name, output, &cluster, out).await,
         AgentCommand::Suspend { name, reason, cluster } => stop(&name, "suspend", &reason, &cluster, out).await,
         AgentCommand::Resume { name, cluster } => stop(&name, "resume", "", &cluster, out).await,
+        // No gateway is asked: the program itself does it.
+        AgentCommand::Rbac(_) | AgentCommand::Init(_) => Err(Fault::Usage(String::from(
+            "this command reads files, and is no client of a gateway",
+        ))),
     })
 }
 

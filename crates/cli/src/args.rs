@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mantlet_api::policy::{Owner, ServiceAccountRef};
 use mantlet_kubeconfig::Source;
 
 /// A gateway between the identities of your people and agents and your Kubernetes API servers
@@ -236,6 +237,15 @@ pub enum AgentCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Print the rights that the gateway needs on a cluster by its configuration, for kubectl to apply
+    ///
+    /// Reads files only. Agents are named one by one, people as far as they are known: from `authorization.roles`, from `owners` of Agents, and
+    /// from here. Without a name there is no rule.
+    Rbac(RbacArgs),
+    /// Write everything that lets a new agent in: its account and role, the Agent, a kubeconfig, an egress policy, what to tell it
+    ///
+    /// Nothing is applied to a cluster; it prints what to type.
+    Init(Box<InitArgs>),
     /// Let a suspended agent act again; takes a credential that this gateway cannot check yet
     Resume {
         /// Name of the agent
@@ -243,6 +253,157 @@ pub enum AgentCommand {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RbacArgs {
+    /// The gateway's configuration file
+    #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
+    pub config: PathBuf,
+    /// Which of its clusters [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// What the roles and bindings are called
+    #[arg(long, value_name = "NAME", default_value = "mantlet-gateway")]
+    pub name: String,
+    /// The user that the gateway is to the cluster [default: mantlet-gateway; with `inCluster` its account]
+    #[arg(long, value_name = "NAME", conflicts_with = "service_account")]
+    pub user: Option<String>,
+    /// The ServiceAccount that it is [default with `inCluster`: mantlet-system/mantlet-gateway]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub service_account: Option<ServiceAccountRef>,
+    /// A person who may come, as the claim mapping names them; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub person: Vec<String>,
+    /// Let the gateway become any user name, since those of people cannot all be listed
+    #[arg(long)]
+    pub any_person: bool,
+    /// A group that a person's token may carry; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub group: Vec<String>,
+    /// The user that the observer is to the cluster, where there is one [default: mantlet-observer]
+    #[arg(long, value_name = "NAME", conflicts_with = "observer_service_account")]
+    pub observer_user: Option<String>,
+    /// The ServiceAccount that it is [default with `inCluster`: mantlet-system/mantlet-observer]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub observer_service_account: Option<ServiceAccountRef>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// Name of the agent, and of its ServiceAccount
+    pub name: String,
+    /// A namespace that it works in; may be repeated
+    #[arg(long, short, value_name = "NAME", required = true)]
+    pub namespace: Vec<String>,
+    /// What it may do there
+    #[arg(long, value_enum, default_value_t = Template::Readonly)]
+    pub template: Template,
+    /// The cluster, as `clusters[].name` of the gateway's configuration [default: its only one]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The gateway's configuration file, if it is at hand; only `clusters` is looked at
+    #[arg(long, value_name = "FILE", env = "MANTLET_CONFIG", default_value = "mantlet.yaml")]
+    pub config: PathBuf,
+    /// Which identities it is: CEL over `user` and `claims`; may be repeated, all must be true [default: claims.sub == 'NAME']
+    #[arg(long = "match", value_name = "EXPR")]
+    pub matching: Vec<String>,
+    /// The issuer that vouches for it; every other identity is not this agent
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+    /// Who answers for it: `issuer=URL,group=NAME` or `issuer=URL,user=NAME`; may be repeated
+    #[arg(long, value_name = "OWNER", value_parser = owner)]
+    pub owner: Vec<Owner>,
+    /// A Secret (glob) that it may write and its workloads may reference; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub secret: Vec<String>,
+    /// Let it run commands in pods, which the gateway's policies then judge one by one
+    #[arg(long)]
+    pub exec: bool,
+    /// How the gateway acts as its account
+    #[arg(long, value_enum, default_value_t = InitVia::Impersonation)]
+    pub via: InitVia,
+    /// The namespace of the accounts of agents; not one where it works
+    #[arg(long, value_name = "NAME", default_value = "mantlet-agents")]
+    pub accounts: String,
+    /// Where the gateway is, for the kubeconfig
+    #[arg(long, value_name = "URL", default_value = InitArgs::SERVER)]
+    pub server: String,
+    /// PEM file of the authority of the gateway's certificate [default: the machine's own]
+    #[arg(long, value_name = "FILE")]
+    pub certificate_authority: Option<PathBuf>,
+    /// The file that its token is in, renewed by whoever puts it there
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/mantlet/token")]
+    pub token_file: PathBuf,
+    /// Take the token from `mantlet dev` on this machine instead
+    #[arg(long, conflicts_with = "token_file")]
+    pub dev: bool,
+    /// An address of the gateway, where pods reach it by an address and not by its Service; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub gateway_address: Vec<String>,
+    /// An address of the API server: pods may go everywhere else; may be repeated [default: they may go nowhere outside]
+    #[arg(long, value_name = "CIDR")]
+    pub api_server: Vec<String>,
+    /// Where the files go [default: a new folder of its name]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Print the files and write none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// Apply, roll out, look and clean up what an application is made of
+    Deployer,
+    /// Look, at everything but Secrets
+    Readonly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitVia {
+    Impersonation,
+    Token,
+}
+
+impl InitArgs {
+    /// The gateway in a pod of the cluster itself.
+    pub const SERVER: &str = "https://mantlet.mantlet-system.svc:8443";
+}
+
+fn account(text: &str) -> Result<ServiceAccountRef, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ServiceAccountRef {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+        }
+        Some(_) | None => Err("write NAMESPACE/NAME".to_owned()),
+    }
+}
+
+/// An issuer's URL may hold a comma, though none does: what follows the last `,group=` or `,user=` is the name.
+fn owner(text: &str) -> Result<Owner, String> {
+    let wanted = || "write issuer=URL,group=NAME or issuer=URL,user=NAME".to_owned();
+    let rest = text.strip_prefix("issuer=").ok_or_else(wanted)?;
+    let split = |key: &str| {
+        rest.rsplit_once(key)
+            .filter(|(issuer, name)| !issuer.is_empty() && !name.is_empty())
+    };
+    match (split(",user="), split(",group=")) {
+        (Some((issuer, user)), None) => Ok(Owner {
+            issuer: issuer.to_owned(),
+            user: Some(user.to_owned()),
+            group: None,
+        }),
+        (None, Some((issuer, group))) => Ok(Owner {
+            issuer: issuer.to_owned(),
+            user: None,
+            group: Some(group.to_owned()),
+        }),
+        (Some(_), Some(_)) | (None, None) => Err(wanted()),
+    }
 }
 
 /// The record of a gateway, by its files.

@@ -14,9 +14,10 @@ mod table;
 
 pub use agent::agent;
 pub use args::{
-    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, PolicyArgs,
-    PolicyCommand, PolicyTestArgs, PolicyValidateArgs, RecordArgs, Report, ServeArgs, SessionsArgs, SessionsCommand,
-    TestOutput, TokenArgs, TokenOutput, ValidateArgs, VerifyArgs, VerifyOutput,
+    AgentArgs, AgentCommand, ClusterArgs, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, InitArgs, InitVia,
+    Mantlet, PolicyArgs, PolicyCommand, PolicyTestArgs, PolicyValidateArgs, RbacArgs, RecordArgs, Report, ServeArgs,
+    SessionsArgs, SessionsCommand, Template, TestOutput, TokenArgs, TokenOutput, ValidateArgs, VerifyArgs,
+    VerifyOutput,
 };
 pub use exit::{Exit, Fault, finish};
 pub use sessions::sessions;

@@ -5,6 +5,7 @@ pub mod serve;
 pub mod policy;
 pub mod reload;
 pub mod verify;
+pub mod agent;
 pub mod dev;
 pub mod sandbox;
 pub mod seed;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
-use mantlet::{config, dev, policy, serve, verify};
+use mantlet::{agent, config, dev, policy, serve, verify};
 use mantlet_cli::{
-    Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, PolicyArgs, PolicyCommand, PolicyTestArgs,
-    PolicyValidateArgs, Report, ServeArgs, SessionsArgs, SessionsCommand, TestOutput, TokenArgs, TokenOutput,
-    ValidateArgs,
+    AgentArgs, AgentCommand, Command, ConfigArgs, ConfigCommand, DevArgs, DevCommand, Mantlet, PolicyArgs,
+    PolicyCommand, PolicyTestArgs, PolicyValidateArgs, Report, ServeArgs, SessionsArgs, SessionsCommand, TestOutput,
+    TokenArgs, TokenOutput, ValidateArgs,
 };
 use mantlet_core::law::Epoch;
 use mantlet_core::time::Clock;
@@ -46,6 +46,12 @@ fn main() -> ExitCode {
             command: SessionsCommand::RotateKey(args),
         }) => return rotated(&args),
         Command::Sessions(args) => return online(mantlet_cli::sessions(args, &mut std::io::stdout())),
+        Command::Agent(AgentArgs {
+            command: AgentCommand::Rbac(args),
+        }) => agent::rbac::rbac(&args).and_then(|text| say(&text)),
+        Command::Agent(AgentArgs {
+            command: AgentCommand::Init(args),
+        }) => agent::init::init(&args).and_then(|text| say(&text)),
         Command::Agent(args) => return online(mantlet_cli::agent(args, &mut std::io::stdout())),
     };
     match done {

@@ -31,6 +31,7 @@ mod proof;
 mod raw;
 mod recording;
 mod reload;
+mod rights;
 mod sandbox;
 mod transparency;
 mod upstream;

@@ -44,6 +44,10 @@ impl Accounts {
         kubectl::bash(&self.bed, &self.bed.kubeconfig, Path::new("/tmp"), line).ok()
     }
 
+    fn kubeconfig(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("{}.kubeconfig", self.namespace))
+    }
+
     pub(crate) fn user(&self, account: &str) -> String {
         format!("system:serviceaccount:{}:{account}", self.namespace)
     }
@@ -66,6 +70,7 @@ spec:
 
 impl Drop for Accounts {
     fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.kubeconfig());
         let line = format!("kubectl delete namespace {} --wait=false", self.namespace);
         kubectl::bash(&self.bed, &self.bed.kubeconfig, Path::new("/tmp"), &line);
     }
@@ -361,7 +366,7 @@ pub(crate) fn kubeconfig_of(bed: &Bed, accounts: &Accounts, account: &str) -> Pa
     let text = std::fs::read_to_string(&bed.kubeconfig).expect("the bed's kubeconfig");
     let mut config: Value = serde_saphyr::from_str(&text).expect("YAML");
     config["users"][0]["user"] = json!({"token": token.trim()});
-    let path = std::env::temp_dir().join(format!("{}-{account}.kubeconfig", accounts.namespace));
+    let path = accounts.kubeconfig();
     std::fs::write(&path, config.to_string()).expect("a kubeconfig");
     path
 }
