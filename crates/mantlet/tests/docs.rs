@@ -99,7 +99,7 @@ fn every_shipped_policy_is_described() {
 /// What names something outside of a namespace, as the gateway has it compiled in.
 #[test]
 fn the_table_of_references_is_shown_as_it_is() {
-    let table = &parse(&std::fs::read_to_string(root().join("policies/tables/references.yaml")).unwrap())[0];
+    let table = &parse(&std::fs::read_to_string(root().join("crates/core/src/law/references.yaml")).unwrap())[0];
     let words = |list: &Value| -> Vec<String> {
         let words = list
             .as_array()

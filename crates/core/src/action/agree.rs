@@ -132,6 +132,7 @@ pub(super) fn delete_options(body: &Value) -> Result<Options, Unreadable> {
             text(object, "propagationPolicy")?.unwrap_or_default().to_owned(),
             flag(object, "orphanDependents")?,
         ),
+        unread: flag(object, "ignoreStoreReadErrorWithClusterBreakingPotential")?.unwrap_or_default(),
         ..Options::default()
     })
 }

@@ -152,6 +152,8 @@ pub struct Options {
     pub field_manager: String,
     pub propagation_policy: String,
     pub grace_period_seconds: Option<i64>,
+    /// `ignoreStoreReadErrorWithClusterBreakingPotential`: delete what cannot be read any more, past finalizers and preconditions.
+    pub unread: bool,
     pub label_selector: String,
     pub field_selector: String,
     /// `follow=true` of logs, or a watch: the answer has no end of its own.

@@ -281,6 +281,7 @@ fn options(kind: Kind, pairs: &Pairs) -> Options {
         field_manager: pairs.first("fieldManager"),
         propagation_policy: propagation(pairs.first("propagationPolicy"), orphan),
         grace_period_seconds: pairs.first("gracePeriodSeconds").parse().ok(),
+        unread: pairs.says("ignoreStoreReadErrorWithClusterBreakingPotential"),
         label_selector: pairs.first("labelSelector"),
         field_selector: pairs.first("fieldSelector"),
         endless: kind == Kind::Watch || (kind == Kind::Log && pairs.says("follow")),

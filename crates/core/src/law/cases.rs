@@ -33,6 +33,8 @@ struct File {
     /// Whether what agents have used up is judged too.
     budgets: bool,
     callers: BTreeMap<String, Who>,
+    /// Answers to look-ups of which a case says nothing: it may ask for them or not.
+    usually: BTreeMap<String, Found>,
     cases: Vec<Case>,
     /// Each makes the law impossible to compile; the faults that must be found.
     faults: Vec<String>,
@@ -156,6 +158,7 @@ fn load(name: &str) -> File {
         file.policies.extend(other.policies);
         file.own_namespaces.extend(other.own_namespaces);
         file.callers.extend(other.callers);
+        file.usually.extend(other.usually);
     }
     for pack in std::mem::take(&mut file.packs) {
         file.policies.extend(load_pack(&pack));
@@ -353,6 +356,8 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
                     assert!(asked.insert(kind), "{}: asks twice for {kind}", case.name);
                     let found = given
                         .get(kind)
+                        .copied()
+                        .or_else(|| file.usually.get(kind))
                         .unwrap_or_else(|| panic!("{}: asks for {kind}", case.name));
                     check_queries(lookup, &case.name);
                     fact(found, &action).map(|fact| lookup.learned(fact))
@@ -362,6 +367,7 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
             }
         }
     };
+    asked.retain(|kind| given.contains_key(kind) || !file.usually.contains_key(*kind));
     let given: BTreeSet<_> = given.into_keys().collect();
     assert_eq!(asked, given, "{}: asked for", case.name);
     outcome(*judgment, caller.session_key().to_owned())

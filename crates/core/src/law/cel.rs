@@ -406,6 +406,9 @@ fn request(action: &Action, resource: &ResourceRef, name: Named<'_>) -> Value {
             written.insert(key, json!(text));
         }
     }
+    if options.unread {
+        written.insert("ignoreStoreReadErrorWithClusterBreakingPotential", json!(true));
+    }
     if let Some(seconds) = options.grace_period_seconds {
         written.insert("gracePeriodSeconds", json!(seconds));
     }

@@ -1,4 +1,4 @@
-//! Where an object reaches out of its namespace: the table in `policies/tables/references.yaml`, compiled in, and what it finds in an object.
+//! Where an object reaches out of its namespace: the table in `crates/core/src/law/references.yaml`, compiled in, and what it finds in an object.
 //!
 //! In: a resource, and an object of it. Out: the namespaces that it names, and what lies in none.
 //! Deliberately does not: say whether an agent may name them; that is scope. A field that cannot be read as it should counts as one that names something.
@@ -15,7 +15,7 @@ use crate::wire::body;
 use super::glob::Glob;
 use super::matching::ResourcePattern;
 
-const TABLE: &str = include_str!("../../../../policies/tables/references.yaml");
+const TABLE: &str = include_str!("references.yaml");
 
 /// The table.
 #[derive(Debug)]

@@ -507,7 +507,7 @@ fn every_shipped_pack_loads() {
     let folder = Folder::new("packs");
     for pack in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")).unwrap() {
         let path = pack.unwrap().path();
-        // Beside the packs: tables that are compiled in, and tests.
+        // Beside the packs: their tests.
         if path.is_dir() {
             continue;
         }

@@ -87,7 +87,7 @@ fn own_of(written: &Written) -> Own {
 fn broken_table(why: String) -> Fault {
     Fault {
         source: Source::Configuration,
-        path: String::from("policies/tables/references.yaml"),
+        path: String::from("crates/core/src/law/references.yaml"),
         message: format!("the table of references cannot be read: {why}"),
         hint: None,
     }
