@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Wants};
+use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Shape, Wants};
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, ResourceRef, Verb};
@@ -191,7 +191,7 @@ impl Ground {
             Ground::Match => Environment::new("an agent's match", &["user", "claims"]),
             Ground::SessionKey => Environment::new("an agent's session key", &["user", "claims"]),
             Ground::Rule | Ground::Variable | Ground::Message | Ground::Annotation => {
-                Environment::new("a policy", &ROOTS).with_variables(variables.0.iter().map(|(name, _)| name.clone()))
+                Environment::new("a policy", &ROOTS).with_variables(variables.shapes())
             }
         }
     }
@@ -212,6 +212,11 @@ impl Variables {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| known == name)
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = (String, Shape)> {
+        let shape = |(name, expression): &(String, Expression)| (name.clone(), expression.0.shape().clone());
+        self.0.iter().map(shape)
     }
 
     fn reads_for_the_law(&self, name: &str) -> bool {
