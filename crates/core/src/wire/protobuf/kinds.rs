@@ -69,7 +69,10 @@ impl Fields for Object {
         if self.typed && matches!(name, "apiVersion" | "kind") {
             return Some(Shape::Text);
         }
-        let named = self.message.values().find(|entry| entry.json == name && !name.is_empty());
+        let named = self
+            .message
+            .values()
+            .find(|entry| entry.json == name && !name.is_empty());
         named.map(|entry| field(self.table, entry)).or_else(|| {
             self.inlined().find_map(|shape| match shape {
                 Shape::Object(fields) => fields.field(name),
@@ -80,12 +83,18 @@ impl Fields for Object {
 
     fn names(&self) -> Vec<String> {
         let own = self.message.values().map(|entry| entry.json.clone());
-        let typed = ["apiVersion", "kind"].map(str::to_owned).into_iter().filter(|_| self.typed);
+        let typed = ["apiVersion", "kind"]
+            .map(str::to_owned)
+            .into_iter()
+            .filter(|_| self.typed);
         let inlined = self.inlined().flat_map(|shape| match shape {
             Shape::Object(fields) => fields.names(),
             _ => Vec::new(),
         });
-        own.filter(|name| !name.is_empty()).chain(typed).chain(inlined).collect()
+        own.filter(|name| !name.is_empty())
+            .chain(typed)
+            .chain(inlined)
+            .collect()
     }
 }
 
@@ -110,11 +119,9 @@ fn special(of: &str) -> Shape {
     match Special::named(of) {
         Special::Time | Special::MicroTime => Shape::Text,
         Special::Quantity | Special::IntOrString => Shape::Scalar,
-        Special::Raw
-        | Special::SchemaOrBool
-        | Special::SchemaOrArray
-        | Special::SchemaOrStrings
-        | Special::Unknown => Shape::Any,
+        Special::Raw | Special::SchemaOrBool | Special::SchemaOrArray | Special::SchemaOrStrings | Special::Unknown => {
+            Shape::Any
+        }
     }
 }
 
@@ -131,11 +138,15 @@ mod tests {
             (Shape::Int, Value::Number(n)) => n.is_i64(),
             (Shape::Number | Shape::Scalar, Value::Number(_)) => true,
             (Shape::List(of), Value::Array(items)) => {
-                items.iter().for_each(|item| misfits(item, of, &format!("{path}[]"), found));
+                items
+                    .iter()
+                    .for_each(|item| misfits(item, of, &format!("{path}[]"), found));
                 true
             }
             (Shape::Map(of), Value::Object(values)) => {
-                values.values().for_each(|value| misfits(value, of, &format!("{path}.*"), found));
+                values
+                    .values()
+                    .for_each(|value| misfits(value, of, &format!("{path}.*"), found));
                 true
             }
             (Shape::Object(fields), Value::Object(values)) => {
@@ -167,7 +178,11 @@ mod tests {
             misfits(&object, &shape, &kind, &mut found);
             objects += 1;
         }
-        assert!(objects > 500 && found.is_empty(), "{objects} objects\n{}", found.join("\n"));
+        assert!(
+            objects > 500 && found.is_empty(),
+            "{objects} objects\n{}",
+            found.join("\n")
+        );
     }
 
     #[test]
