@@ -27,6 +27,7 @@ mod index;
 mod risk;
 mod bases;
 mod cel;
+mod shapes;
 mod matching;
 mod glob;
 mod inspect;
