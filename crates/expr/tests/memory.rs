@@ -127,7 +127,6 @@ fn hostile_expressions_stop_within_budget_and_memory() {
         assert_eq!(run(source, &object), Err(EvalFault::Failed(fault.into())), "{source}");
         assert!(peak() < MOST, "{source}: {} MiB at the highest", peak() >> 10);
     }
-    println!("{} MiB at the highest", peak() >> 10);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What is said at load of fields and types where the shape of a root is known, and what never is.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot compile its case must fail")]
-
 use std::sync::Arc;
 
 use mantlet_expr::{Bindings, Environment, Fields, Program, Shape, Wants};
