@@ -9,12 +9,13 @@ use mantlet_core::mask::{Hint, Masker};
 use mantlet_core::record::Line;
 use mantlet_core::wire::body::{self, Body};
 use mantlet_core::wire::json;
+use mantlet_expr::{Bindings, Environment, EvalFault, Program, Wants};
 
 /// What a target does with bytes.
 pub type Property = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Property); 8] = [
+pub const TARGETS: [(&str, Property); 9] = [
     ("url", url),
     ("query", query),
     ("accept", accept),
@@ -23,6 +24,7 @@ pub const TARGETS: [(&str, Property); 8] = [
     ("protobuf", protobuf_body),
     ("mask", mask),
     ("line", line),
+    ("expression", expression),
 ];
 
 /// `METHOD SPACE TARGET`: what goes upstream means what was understood.
@@ -232,4 +234,31 @@ fn rewritten(bytes: &[u8], hint: Hint, piece: usize) -> Result<Vec<u8>, ()> {
         rewriter.push(chunk, &mut out).map_err(drop)?;
     }
     rewriter.finish(&mut out).map_err(drop).map(|()| out)
+}
+
+/// An expression, a zero byte, and the JSON that is its `object`: it is refused with a place, or comes to the same each time.
+pub fn expression(data: &[u8]) {
+    let Some((source, object)) = text(data).and_then(|text| text.split_once('\0')) else {
+        return;
+    };
+    let Ok(object) = serde_json::from_str(object) else {
+        return;
+    };
+    let environment = Environment::new("a fuzzer", &["object", "now"]);
+    let program = match Program::compile(&environment, source, Wants::Any) {
+        Ok(program) => program,
+        Err(faults) => {
+            assert!(
+                faults.iter().all(|fault| fault.line > 0 && fault.column > 0),
+                "{faults:?}"
+            );
+            return;
+        }
+    };
+    let mut bindings = Bindings::new(Some(std::time::SystemTime::UNIX_EPOCH));
+    bindings.bind("object", &object);
+    let first = program.evaluate(&bindings);
+    let panicked = |fault: &EvalFault| fault.to_string().starts_with("the evaluator");
+    assert!(!first.as_ref().is_err_and(panicked), "{source}");
+    assert_eq!(first, program.evaluate(&bindings), "{source}");
 }

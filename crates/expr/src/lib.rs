@@ -17,6 +17,7 @@ mod bindings;
 mod escape;
 mod check;
 mod types;
+mod shape;
 mod functions;
 mod library;
 mod pattern;
@@ -31,6 +32,7 @@ use std::collections::BTreeSet;
 pub use bindings::Bindings;
 pub use outcome::{EvalFault, Outcome};
 pub use program::{Environment, Fault, Program, Wants};
+pub use shape::{Fields, Shape};
 
 /// The names of all functions and macros that an expression may use, for whoever describes them.
 pub fn offered() -> BTreeSet<&'static str> {

@@ -1,6 +1,6 @@
 //! From the source of an expression to something that can be evaluated.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cel::parser::ParseErrors;
@@ -11,6 +11,7 @@ use crate::escape::unescape;
 use crate::functions::LIBRARY;
 use crate::guard::{Guarded, guard};
 use crate::outcome::{EvalFault, Outcome, evaluate};
+use crate::shape::Shape;
 use crate::{MAX_DEPTH, MAX_SOURCE};
 
 /// The root under which variables are named.
@@ -29,7 +30,8 @@ const DEEP_STACK: usize = 32 << 20;
 pub struct Environment {
     name: &'static str,
     roots: BTreeSet<&'static str>,
-    variables: Option<BTreeSet<String>>,
+    shapes: BTreeMap<&'static str, Shape>,
+    variables: Option<BTreeMap<String, Shape>>,
     escaped: bool,
 }
 
@@ -39,6 +41,7 @@ impl Environment {
         Environment {
             name,
             roots: roots.iter().copied().collect(),
+            shapes: BTreeMap::new(),
             variables: None,
             escaped: false,
         }
@@ -50,11 +53,26 @@ impl Environment {
         self
     }
 
+    /// What `root` will be bound to. A root of which nothing is said may be anything.
+    pub fn with_shape(mut self, root: &'static str, shape: Shape) -> Environment {
+        self.shapes.insert(root, shape);
+        self
+    }
+
     /// Adds `variables.NAME` for these names. Without this, `variables` among the roots allows any name.
-    pub fn with_variables(mut self, names: impl IntoIterator<Item = String>) -> Environment {
+    pub fn with_variables(mut self, names: impl IntoIterator<Item = (String, Shape)>) -> Environment {
         self.roots.insert(VARIABLES);
         self.variables.get_or_insert_default().extend(names);
         self
+    }
+
+    pub(crate) fn shape(&self, root: &str) -> Shape {
+        self.shapes.get(root).cloned().unwrap_or(Shape::Any)
+    }
+
+    pub(crate) fn variable_shape(&self, name: &str) -> Shape {
+        let known = self.variables.as_ref().and_then(|variables| variables.get(name));
+        known.cloned().unwrap_or(Shape::Any)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -66,7 +84,7 @@ impl Environment {
     }
 
     pub(crate) fn has_variable(&self, name: &str) -> bool {
-        self.variables.as_ref().is_none_or(|names| names.contains(name))
+        self.variables.as_ref().is_none_or(|names| names.contains_key(name))
     }
 
     pub(crate) fn listed(&self) -> String {
@@ -74,7 +92,7 @@ impl Environment {
     }
 
     pub(crate) fn listed_variables(&self) -> String {
-        listed(self.variables.iter().flatten())
+        listed(self.variables.iter().flatten().map(|(name, _)| name))
     }
 }
 
@@ -121,6 +139,7 @@ pub struct Program {
     wants: Wants,
     roots: BTreeSet<String>,
     variables: BTreeSet<String>,
+    shape: Shape,
     guarded: Guarded,
     deep: bool,
 }
@@ -144,6 +163,11 @@ impl Program {
 
     pub fn wants(&self) -> Wants {
         self.wants
+    }
+
+    /// The shape its result has as JSON, as far as that is known.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// Whether the expression mentions this root; `variables` counts as one.
@@ -210,13 +234,14 @@ fn compile(env: &Environment, source: &str, wants: Wants) -> Result<Program, Vec
             "nests {levels} levels deep, an expression may have {MAX_DEPTH}"
         )));
     }
-    let named = check(env, &expression, parsed.source_info(), wants)?;
+    let (named, known) = check(env, &expression, parsed.source_info(), wants)?;
     let guarded = guard(expression);
     Ok(Program {
         source: source.to_owned(),
         wants,
         roots: named.roots,
         variables: named.variables,
+        shape: known.shape(),
         deep: depth(&guarded.expression) > INLINE_DEPTH,
         guarded,
     })

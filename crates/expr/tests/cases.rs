@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
-use mantlet_expr::{Bindings, Environment, Program, Wants};
+use mantlet_expr::{Bindings, Environment, Program, Shape, Wants};
 use serde_json::Value;
 
 /// 2026-01-02T12:00:00Z, a Friday.
@@ -54,7 +54,7 @@ fn every_expression_comes_to_what_its_table_says() {
 #[test]
 fn every_mistake_is_refused_when_it_is_loaded() {
     let env = Environment::new("a test", &["request", "claims", "object", "now"])
-        .with_variables(["names".to_owned(), "count".to_owned()]);
+        .with_variables(["names", "count"].map(|name| (name.to_owned(), Shape::Any)));
     let wants = HashMap::from([("bool", Wants::Bool), ("text", Wants::Text)]);
     let mut wrong = Vec::new();
     for case in table(include_str!("../cases/refused.json")).as_array().unwrap() {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Wants};
+use mantlet_expr::{Bindings, Environment, EvalFault, Outcome, Program, Shape, Wants};
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, ResourceRef, Verb};
@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 use super::look_ups::LookupKind;
 use super::matching::Named;
+use super::shapes;
 use super::sight::View;
 
 /// Where an expression stands.
@@ -36,9 +37,9 @@ pub(super) enum Ground {
 #[derive(Debug)]
 pub(super) struct Expression(Program);
 
-/// The variables of one policy, in the order in which they may name each other.
+/// The variables of one policy, in the order in which they may name each other, and what its object may be.
 #[derive(Debug)]
-pub(super) struct Variables(Vec<(String, Expression)>);
+pub(super) struct Variables(Vec<(String, Expression)>, Shape);
 
 /// How a rule's expression ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl Ground {
             Ground::Match => Environment::new("an agent's match", &["user", "claims"]),
             Ground::SessionKey => Environment::new("an agent's session key", &["user", "claims"]),
             Ground::Rule | Ground::Variable | Ground::Message | Ground::Annotation => {
-                Environment::new("a policy", &ROOTS).with_variables(variables.0.iter().map(|(name, _)| name.clone()))
+                shapes::known(Environment::new("a policy", &ROOTS), &variables.1).with_variables(variables.shapes())
             }
         }
     }
@@ -211,11 +212,21 @@ impl Ground {
 
 impl Variables {
     pub(super) fn none() -> Self {
-        Self(Vec::new())
+        Self::about(Shape::Any)
+    }
+
+    /// None yet, in a policy about objects of this shape.
+    pub(super) fn about(object: Shape) -> Self {
+        Self(Vec::new(), object)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(known, _)| known == name)
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = (String, Shape)> {
+        let shape = |(name, expression): &(String, Expression)| (name.clone(), expression.0.shape().clone());
+        self.0.iter().map(shape)
     }
 
     fn reads_for_the_law(&self, name: &str) -> bool {

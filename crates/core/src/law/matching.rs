@@ -107,6 +107,14 @@ impl ResourcePattern {
         }
     }
 
+    /// The resource and what is below it (`""` for itself), if neither is any.
+    pub(super) fn words(&self) -> Option<(&str, &str)> {
+        match (&self.resource, &self.subresource) {
+            (Word::Exactly(resource), Word::Exactly(below)) => Some((resource, below)),
+            (Word::Any, _) | (_, Word::Any) => None,
+        }
+    }
+
     fn covers(&self, other: &Self) -> bool {
         self.resource.covers(&other.resource) && self.subresource.covers(&other.subresource)
     }

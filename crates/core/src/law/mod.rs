@@ -28,6 +28,7 @@ mod budget;
 mod risk;
 mod bases;
 mod cel;
+mod shapes;
 mod matching;
 mod glob;
 mod inspect;

@@ -415,14 +415,14 @@ impl Chance {
             5 => rule("request.verb in ['create', 'update']", |s| {
                 told(matches!(s.verb, Verb::Create | Verb::Update))
             }),
-            6 => about(format!("object.?spec.?replicas.orValue(1) <= {limit}"), move |o| {
+            6 => about(format!("dyn(object).?spec.?replicas.orValue(1) <= {limit}"), move |o| {
                 told(o["spec"]["replicas"].as_u64().unwrap_or(1) <= limit)
             }),
             7 => about("has(object.metadata.labels)", |o| match o.get("metadata") {
                 Some(metadata) => told(metadata.get("labels").is_some()),
                 None => Erred,
             }),
-            8 => about("object.spec.mode == 'x'", |o| {
+            8 => about("dyn(object).spec.mode == 'x'", |o| {
                 o["spec"].get("mode").map_or(Erred, |m| told(m == "x"))
             }),
             9 => rule("'ops' in user.groups", |s| told(s.groups.contains(&"ops"))),

@@ -20,8 +20,11 @@ use super::json::{self, DEPTH_MAX};
 use super::{BodyFault, Path};
 use special::Special;
 
+mod kinds;
 mod special;
 mod varint;
+
+pub(crate) use kinds::{shape_of, shape_of_kind};
 
 use varint::{Field, Raw, Reader};
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use mantlet_api::policy as written;
+use mantlet_expr::Shape;
 
 use super::super::Written;
 use super::super::cel::{Expression, Ground, Variables};
 use super::super::glob::Glob;
 use super::super::matching::ResourceRule;
 use super::super::policy::{Annotation, MessageExpression, ModePerPopulation, Policy, Subject, Validation};
+use super::super::shapes::met;
 use super::Fault;
 use super::spot::{LABEL, SUBDOMAIN, Spot, groups, one_of, operations, resources, unique};
 
@@ -40,7 +42,7 @@ fn resolve_policy(spot: &mut Spot<'_>, policy: &written::Policy) -> Option<Polic
     let subjects = subjects(&mut about.field("subjects"), &constraints.subjects);
     let clusters = about.field("clusters").globs(&constraints.clusters);
     let rules = rules(&mut about.field("resourceRules"), &constraints.resource_rules);
-    let variables = variables(&mut spot.field("variables"), &spec.variables);
+    let variables = variables(&mut spot.field("variables"), &spec.variables, met(&rules));
     let conditions = conditions(&mut spot.field("matchConditions"), &spec.match_conditions, &variables);
     let speaks = spec.audit_annotations.is_empty();
     let validations = validations(&mut spot.field("validations"), &spec.validations, &variables, speaks);
@@ -105,8 +107,8 @@ fn rules(spot: &mut Spot<'_>, rules: &[written::ResourceRule]) -> Vec<ResourceRu
 }
 
 /// A variable may name those above it.
-fn variables(spot: &mut Spot<'_>, written: &[written::Variable]) -> Variables {
-    let mut variables = Variables::none();
+fn variables(spot: &mut Spot<'_>, written: &[written::Variable], object: Shape) -> Variables {
+    let mut variables = Variables::about(object);
     for (at, variable) in written.iter().enumerate() {
         let mut spot = spot.item(at);
         let name = &variable.name;
