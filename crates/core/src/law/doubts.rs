@@ -7,7 +7,7 @@ use mantlet_api::policy::{Operation, Strength, ValidationAction};
 
 use super::Law;
 use super::glob::Glob;
-use super::matching::ResourceRule;
+use super::matching::{ResourcePattern, ResourceRule};
 use super::policy::{Policy, Subject};
 
 /// Something to look at again.
@@ -94,11 +94,10 @@ impl About<'_> {
             }
             self.resources(&path, rule, serves);
             // Where a resource of it is never asked for, that says enough.
-            if rule
-                .resources
-                .iter()
-                .all(|resource| rule.operations.iter().any(|o| resource.takes(*o)))
-            {
+            let asked = |resource: &ResourcePattern| {
+                resource.literal().is_none() || rule.operations.iter().any(|o| resource.takes(*o))
+            };
+            if rule.resources.iter().all(asked) {
                 self.operations(&path, rule);
             }
         }
@@ -118,7 +117,8 @@ impl About<'_> {
                     "see: kubectl api-resources",
                 );
             }
-            if !rule.operations.iter().any(|operation| resource.takes(*operation)) {
+            // Of `*`, another pattern beside it (`*/*`) says what it means.
+            if resource.literal().is_some() && !rule.operations.iter().any(|operation| resource.takes(*operation)) {
                 let (message, hint) = match resource.connects() {
                     Some(verb) => (
                         format!("`{text}` is never asked for by these operations, whatever method it comes by"),
