@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
-use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus};
+use mantlet_core::action::{Action, Sort, Unreadable, UnreadableStatus, Verb};
 use mantlet_core::identity::{Caller, Verified};
 use mantlet_core::law::{ClusterRef, Denial, Facts, Law, Permit, Step, Verdict};
 use mantlet_core::mask::Masker;
@@ -234,7 +234,8 @@ impl Gateway {
             true => amend::desk(pass, &self.desk, self.law.load().as_ref(), &cluster).await?,
             false => {
                 let forwarded = forward::forward(pass, &cluster, self.clock.as_ref(), &self.tasks).await?;
-                amend::amend(mask::mask(forwarded, &masker).await?).await?
+                let shown = mask::mask(forwarded, &masker).await?;
+                amend::amend(shown, self.law.load().as_ref(), &cluster, self.clock.now()).await?
             }
         };
         Ok(respond(shown, self.clock.clone(), &self.tasks).await) // body or pump now owns the pass
@@ -316,12 +317,20 @@ fn stay(caller: &Caller, cluster: &str, action: &Action, entry: &mut Entry) -> R
 
 /// What the law allows and this gateway cannot carry yet: streams that leave HTTP.
 fn serve_here(action: &Action) -> Result<(), Refusal> {
-    match action.verb().sort() {
-        Sort::Connects => Err(Refusal::NotServed(format!(
+    match not_served(action.verb()) {
+        Some(why) => Err(Refusal::NotServed(why)),
+        None => Ok(()),
+    }
+}
+
+/// Why no request of this verb is carried.
+pub(crate) fn not_served(verb: Verb) -> Option<String> {
+    match verb.sort() {
+        Sort::Connects => Some(format!(
             "{} is not possible through this gateway yet; nothing was sent. Use `kubectl logs`, `kubectl describe` or `kubectl get events` to look; do not retry",
-            action.verb().as_str()
-        ))),
-        Sort::Reads | Sort::Stores | Sort::Deletes => Ok(()),
+            verb.as_str()
+        )),
+        Sort::Reads | Sort::Stores | Sort::Deletes => None,
     }
 }
 

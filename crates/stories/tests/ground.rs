@@ -55,13 +55,10 @@ impl Ground {
             bed: bed.clone(),
             tag: tag.clone(),
         };
-        let agent = AGENT.replace("UPSTREAM", &upstream).replace("INSIDE", &inside);
-        let world = World::start(
-            bed,
-            name,
-            &format!("{agent}\n---\n{policies}").replace("INSIDE", &inside),
-        )
-        .await;
+        let policies = format!("{AGENT}\n---\n{policies}")
+            .replace("UPSTREAM", &upstream)
+            .replace("INSIDE", &inside);
+        let world = World::start(bed, name, &policies).await;
         let ground = Self {
             world,
             tag,

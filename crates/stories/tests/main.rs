@@ -14,6 +14,7 @@ mod around;
 mod bombs;
 mod bounded;
 mod bypass;
+mod can_i;
 mod canary;
 mod cut;
 mod faults;

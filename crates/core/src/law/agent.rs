@@ -107,6 +107,11 @@ impl Agent {
         &self.scope.namespaces
     }
 
+    /// Whether anything outside of its namespaces may be asked for.
+    pub(super) fn may_ask_beyond(&self) -> bool {
+        !self.scope.beyond.is_empty()
+    }
+
     pub fn limits(&self) -> Limits {
         self.limits
     }

@@ -460,3 +460,72 @@ fn clock_time(now: Timestamp) -> SystemTime {
     };
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+/// The JSON of a request of which only some is known: a question about all requests that are like that.
+#[derive(Debug)]
+pub(super) struct Supposition<'c> {
+    request: Value,
+    agent: Value,
+    identity: Identity<'c>,
+    now: SystemTime,
+}
+
+impl<'c> Supposition<'c> {
+    /// `request` holds the fields that are known, and no others.
+    pub(super) fn of(caller: &'c Caller, request: Value, now: Timestamp) -> Self {
+        Self {
+            request,
+            agent: agent(caller),
+            identity: Identity::of(caller.verified()),
+            now: clock_time(now),
+        }
+    }
+}
+
+impl Expression {
+    /// What it says of all of these requests alike; none if it rests on more than is known of them, or fails.
+    pub(super) fn settled(&self, variables: &Variables, supposition: &Supposition<'_>) -> Option<bool> {
+        if !self.rests_on(variables, supposition) {
+            return None;
+        }
+        let mut known = Value::Object(Map::new());
+        for (name, expression) in variables.0.iter().filter(|(_, e)| e.rests_on(variables, supposition)) {
+            let value = expression.0.evaluate(&supposition.bindings(&known));
+            if let (Ok(value), Some(fields)) = (value, known.as_object_mut()) {
+                fields.insert(name.clone(), value.into_json());
+            }
+        }
+        match self.0.evaluate(&supposition.bindings(&known)) {
+            Ok(Outcome::Bool(settled)) => Some(settled),
+            Ok(Outcome::Text(_) | Outcome::Other(_)) | Err(_) => None,
+        }
+    }
+
+    fn rests_on(&self, variables: &Variables, supposition: &Supposition<'_>) -> bool {
+        let known = |root: &String| match root.as_str() {
+            "user" | "claims" | "agent" | "now" | "variables" => true,
+            "request" => {
+                let fields = self.0.fields_of("request");
+                !fields.is_empty() && fields.iter().all(|field| supposition.request.get(field).is_some())
+            }
+            _ => false,
+        };
+        let variable = |name: &String| {
+            let named = variables.0.iter().find(|(known, _)| known == name);
+            named.is_some_and(|(_, expression)| expression.rests_on(variables, supposition))
+        };
+        self.0.roots().iter().all(known) && self.0.variables_named().iter().all(variable)
+    }
+}
+
+impl Supposition<'_> {
+    fn bindings<'a>(&'a self, variables: &'a Value) -> Bindings<'a> {
+        let mut bindings = Bindings::new(Some(self.now));
+        bindings.bind("request", &self.request).bind("agent", &self.agent);
+        bindings
+            .bind("user", &self.identity.user)
+            .bind("claims", self.identity.claims);
+        bindings.bind("variables", variables);
+        bindings
+    }
+}

@@ -112,7 +112,7 @@ fn judged(action: &Action) -> Option<&ResourceRef> {
 }
 
 /// A question about oneself, which changes nothing.
-fn is_self_review(verb: Verb, r: &ResourceRef) -> bool {
+pub(super) fn is_self_review(verb: Verb, r: &ResourceRef) -> bool {
     let review = matches!(
         (r.group.as_str(), r.resource.as_str()),
         (

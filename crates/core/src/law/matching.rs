@@ -4,6 +4,7 @@ use mantlet_api::policy::Operation;
 
 use crate::action::{ResourceRef, Verb};
 
+use super::can::{Access, Star};
 use super::glob::{Glob, none_or_fits};
 
 /// A resolved resource rule of a policy, or of `beyond`.
@@ -38,6 +39,14 @@ pub(super) enum Named<'a> {
     Open,
 }
 
+/// Of the requests that a question means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Touch {
+    None,
+    Some,
+    All,
+}
+
 impl ResourceRule {
     pub(super) fn speaks_about(&self, verb: Verb, resource: &ResourceRef, name: Named<'_>) -> bool {
         self.has_operation(verb)
@@ -70,6 +79,44 @@ impl ResourceRule {
             && operations
             && globs(&self.namespaces, &other.namespaces)
             && globs(&self.names, &other.names)
+    }
+
+    /// How many of the requests that a question means it speaks about.
+    pub(super) fn touches(&self, verb: Verb, access: &Access, star: Star) -> Touch {
+        let groups = access.group == "*" || self.groups.iter().any(|g| g == "*" || *g == access.group);
+        let resources = self
+            .resources
+            .iter()
+            .any(|r| r.resource.meets(&access.resource) && r.subresource.meets(&access.subresource));
+        if !self.has_operation(verb) || !groups || !resources {
+            return Touch::None;
+        }
+        let collection = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let namespaces = match access.namespace.as_str() {
+            // A collection of all namespaces touches each of them; of what else there is none, it may lie in no namespace at all.
+            "" if self.namespaces.is_empty() || collection => Touch::All,
+            "" => Touch::Some,
+            namespace if none_or_fits(&self.namespaces, namespace) => Touch::All,
+            _ => Touch::None,
+        };
+        let names = match access.name.as_str() {
+            "" if self.names.is_empty() => Touch::All,
+            "" => Touch::Some,
+            name if none_or_fits(&self.names, name) => Touch::All,
+            _ => Touch::None,
+        };
+        // Where any of what a star stands for would do, a rule about one of them leaves the others.
+        let wide = |r: &ResourcePattern| {
+            (access.resource != "*" || r.resource == Word::Any)
+                && (access.subresource != "*" || r.subresource == Word::Any)
+        };
+        let everything =
+            (access.group != "*" || self.groups.iter().any(|g| g == "*")) && self.resources.iter().any(wide);
+        let stars = match star {
+            Star::Any if !everything => Touch::Some,
+            Star::Any | Star::All => Touch::All,
+        };
+        namespaces.min(names).min(stars)
     }
 
     fn has_operation(&self, verb: Verb) -> bool {
@@ -144,6 +191,11 @@ impl ResourcePattern {
 }
 
 impl Word {
+    /// Whether something that a question means fits; `*` in it is everything.
+    fn meets(&self, asked: &str) -> bool {
+        asked == "*" || self.fits(asked)
+    }
+
     fn covers(&self, other: &Self) -> bool {
         *self == Word::Any || self == other
     }

@@ -37,6 +37,7 @@ mod rights;
 mod verdict;
 mod message;
 mod rehearsal;
+mod can;
 mod doubts;
 #[cfg(test)]
 mod cases;
@@ -44,6 +45,7 @@ mod cases;
 mod reference;
 
 pub use agent::{Agent, Budgets, Limit, Limits, Session};
+pub use can::{Access, Can, Star};
 pub use compile::{Fault, Source};
 pub use doubts::{Doubt, Serves};
 pub use facts::{Affected, Fact, Facts, ObjectId};

@@ -104,9 +104,13 @@ impl Policy {
         resource: &ResourceRef,
         name: Named<'_>,
     ) -> bool {
+        self.concerns(cluster, caller) && self.rules.iter().any(|r| r.speaks_about(verb, resource, name))
+    }
+
+    /// Whoever asks, wherever, for whatever.
+    pub(super) fn concerns(&self, cluster: &str, caller: &Caller) -> bool {
         none_or_fits(&self.clusters, cluster)
             && (self.subjects.is_empty() || self.subjects.iter().any(|s| s.fits(caller)))
-            && self.rules.iter().any(|r| r.speaks_about(verb, resource, name))
     }
 
     pub(super) fn strength(&self, population: Population) -> Strength {

@@ -2,6 +2,8 @@
 //! Refuses: when the journal does, and whom an operator has stopped since the session was found: a body can take its time to arrive.
 //! Later issues settle the charges of the permit here.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use mantlet_core::action::{Action, Answer, Effect};
 use mantlet_core::identity::{ActAs, Caller};
@@ -109,6 +111,10 @@ impl Pass {
     }
 
     pub(crate) fn caller(&self) -> &Caller {
+        self.permit.caller()
+    }
+
+    pub(crate) fn shared_caller(&self) -> &Arc<Caller> {
         self.permit.caller()
     }
 

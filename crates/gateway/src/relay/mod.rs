@@ -4,5 +4,6 @@ pub mod admit;
 pub(crate) mod forward;
 pub(crate) mod mask;
 pub(crate) mod amend;
+mod review;
 pub mod respond;
 pub mod refuse;
