@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 use crate::wire::bound;
 
 use super::cel::Documents;
-use super::facts::{Affected, Fact, Facts};
+use super::facts::Facts;
 use super::look_ups::{LookupKind, Lookups};
 use super::matching::Named;
 use super::policy::{Finding, Policy};
@@ -47,7 +47,6 @@ impl Law {
                 resource,
                 name: named(action, resource),
                 now,
-                facts,
             };
             sitting.judge(&case);
         }
@@ -83,7 +82,6 @@ struct Case<'a> {
     resource: &'a ResourceRef,
     name: Named<'a>,
     now: Timestamp,
-    facts: &'a Facts,
 }
 
 /// One judgment in the making.
@@ -276,22 +274,18 @@ impl<'a> Sitting<'a> {
 
     /// How many objects the request affects, as far as the facts say.
     fn size(&self, case: &Case<'_>) -> Size {
-        if rehearses(self.action) {
-            return Size::Objects(1);
-        }
-        let listed = |fact: &Fact<Arc<Affected>>| match fact {
-            Fact::Known(affected) => affected.objects.len() + usize::from(affected.more),
-            Fact::Unasked | Fact::Absent | Fact::Refused { .. } | Fact::Forbidden { .. } | Fact::Failed(_) => 0,
-        };
+        let counted = |size: Size, kind| size.and(kind, self.view.value(kind));
         match self.action.verb().sort() {
-            Sort::Deletes => Size::Objects(1 + listed(&case.facts.dependents) + listed(&case.facts.members)),
-            Sort::Stores if risk::counts_in_object(self.action.verb(), case.resource) => {
-                match self.view.value(LookupKind::DryRun) {
-                    Some(object) => Size::Objects(risk::objects_of(object)),
-                    None => Size::Open,
-                }
+            Sort::Deletes | Sort::Stores if rehearses(self.action) => Size::of(1),
+            Sort::Deletes => {
+                let named = usize::from(self.action.verb() != Verb::DeleteCollection);
+                counted(counted(Size::of(named), LookupKind::Dependents), LookupKind::Members)
             }
-            Sort::Stores | Sort::Reads | Sort::Connects => Size::Objects(1),
+            Sort::Stores if risk::counts_in_object(self.action.verb(), case.resource) => {
+                let object = self.view.value(LookupKind::DryRun);
+                object.map_or(Size::unknown(LookupKind::DryRun), |o| Size::of(risk::objects_of(o)))
+            }
+            Sort::Stores | Sort::Reads | Sort::Connects => Size::of(1),
         }
     }
 
@@ -299,15 +293,12 @@ impl<'a> Sitting<'a> {
     fn judge_by_risk(&mut self) {
         let thresholds = self.law.thresholds(self.caller);
         let so_far = self.strictest().map_or(ValidationAction::None, |a| a.action);
-        if self.tally.needs_size(thresholds, so_far) {
-            let unseen = "how many objects it affects could not be found out";
-            self.look(
-                &Rule::Risk,
-                ValidationAction::RequireApproval,
-                Strength::Enforce,
-                unseen,
-                LookupKind::DryRun,
-            );
+        let (hold, unseen) = (
+            ValidationAction::RequireApproval,
+            "how many objects it affects could not be found out",
+        );
+        for kind in self.tally.needs(thresholds, so_far) {
+            self.look(&Rule::Risk, hold, Strength::Enforce, unseen, kind);
         }
         match risk::verdict(self.tally.weigh().score, thresholds) {
             ValidationAction::None | ValidationAction::Warn => {}

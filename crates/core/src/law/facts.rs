@@ -92,11 +92,10 @@ impl Facts {
     }
 
     #[cfg(test)]
-    pub(super) fn knowing(object: Fact<Arc<Masked<Value>>>) -> Self {
-        Self {
-            object,
-            ..Self::default()
-        }
+    pub(super) fn knowing(facts: impl IntoIterator<Item = (LookupKind, Fact<Arc<Masked<Value>>>)>) -> Self {
+        let mut known = Self::default();
+        facts.into_iter().for_each(|(kind, fact)| known.set(kind, fact));
+        known
     }
 
     pub(super) fn affected(&self, kind: LookupKind) -> &Fact<Arc<Affected>> {

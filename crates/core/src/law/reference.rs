@@ -50,6 +50,10 @@ struct Scene {
     dry_run: bool,
     thresholds: RiskThresholds,
     object: Object,
+    /// What is stored now; `null` where there is nothing, or nothing in particular.
+    old: Object,
+    /// How many objects a delete takes along, or a deletecollection hits; `None` if nobody can count them.
+    others: Option<usize>,
     /// The expression that is evaluated has asked for what is unknown.
     touched: Cell<bool>,
 }
@@ -134,9 +138,10 @@ fn judge(policies: &[ReferencePolicy], scene: &Scene) -> Outcome {
         points: 0,
         unknown: false,
     };
-    let wanted = (scene.thresholds.deny_at.is_some() && so_far < ValidationAction::Deny)
-        || (scene.thresholds.require_approval_at.is_some() && so_far < ValidationAction::RequireApproval);
-    if size.is_none() && wanted && !reached(scene.thresholds.deny_at) {
+    let open = |at: Option<u8>, action| at.is_some_and(|at| score < at) && so_far < action;
+    let wanted = open(scene.thresholds.deny_at, ValidationAction::Deny)
+        || open(scene.thresholds.require_approval_at, ValidationAction::RequireApproval);
+    if size.is_none() && wanted && !reached(scene.thresholds.deny_at) && so_far < ValidationAction::Deny {
         match refused {
             true => answered = true,
             false => applied.push(by_risk(ValidationAction::RequireApproval)),
@@ -164,23 +169,32 @@ fn judge(policies: &[ReferencePolicy], scene: &Scene) -> Outcome {
 
 /// `None` if it stands in an object that nobody can have.
 fn size(scene: &Scene) -> Option<u32> {
+    if scene.dry_run && scene.resource.group != "example.com" {
+        return Some(0);
+    }
+    match scene.verb {
+        Verb::Delete => return scene.others.map(|n| doublings(n as u64 + 1)),
+        Verb::DeleteCollection => return scene.others.map(|n| doublings(n as u64)),
+        _ => {}
+    }
     let stores = matches!(scene.verb, Verb::Create | Verb::Update | Verb::Patch);
     let counted =
         scene.resource.resource == "deployments" && ["", "scale"].contains(&scene.resource.subresource.as_str());
-    if !stores || !counted || scene.dry_run {
+    if !stores || !counted {
         return Some(0);
     }
     match &scene.object {
-        Object::Known(object) => {
-            let mut objects = object["spec"]["replicas"].as_u64().unwrap_or(1);
-            let mut points = 0;
-            while objects > 1 {
-                (objects, points) = (objects / 2, points + 10);
-            }
-            Some(points)
-        }
+        Object::Known(object) => Some(doublings(object["spec"]["replicas"].as_u64().unwrap_or(1))),
         Object::Refused | Object::Blind => None,
     }
+}
+
+fn doublings(mut objects: u64) -> u32 {
+    let mut points = 0;
+    while objects > 1 {
+        (objects, points) = (objects / 2, points + 10);
+    }
+    points
 }
 
 fn findings(policy: &ReferencePolicy, scene: &Scene) -> Vec<Found> {
@@ -292,11 +306,14 @@ fn told(truth: bool) -> Truth {
     if truth { True } else { False }
 }
 
-/// A rule about the object, which may be unknown.
-fn about(source: impl Into<String>, truth: impl Fn(&Value) -> Truth + 'static) -> Rule {
-    rule(source, move |scene| match &scene.object {
-        Object::Known(object) => truth(object),
-        Object::Refused | Object::Blind => scene.unknown(),
+/// A rule about an object, which may be unknown: `%` is what would be stored, or what is.
+fn about(source: &str, old: bool, truth: impl Fn(&Value) -> Truth + 'static) -> Rule {
+    let root = if old { "oldObject" } else { "object" };
+    rule(source.replace('%', root), move |scene| {
+        match if old { &scene.old } else { &scene.object } {
+            Object::Known(object) => truth(object),
+            Object::Refused | Object::Blind => scene.unknown(),
+        }
     })
 }
 
@@ -382,7 +399,7 @@ impl Chance {
     }
 
     fn expression(&mut self, variables: &[Rule]) -> Rule {
-        let limit = self.below(40) as u64;
+        let (limit, old) = (self.below(40) as u64, self.often(35));
         let (a, b) = match self.often(30) {
             true => (self.expression(variables), self.expression(variables)),
             false => (rule("true", |_| True), rule("false", |_| False)),
@@ -415,14 +432,14 @@ impl Chance {
             5 => rule("request.verb in ['create', 'update']", |s| {
                 told(matches!(s.verb, Verb::Create | Verb::Update))
             }),
-            6 => about(format!("object.?spec.?replicas.orValue(1) <= {limit}"), move |o| {
+            6 => about(&format!("%.?spec.?replicas.orValue(1) <= {limit}"), old, move |o| {
                 told(o["spec"]["replicas"].as_u64().unwrap_or(1) <= limit)
             }),
-            7 => about("has(object.metadata.labels)", |o| match o.get("metadata") {
+            7 => about("has(%.metadata.labels)", old, |o| match o.get("metadata") {
                 Some(metadata) => told(metadata.get("labels").is_some()),
                 None => Erred,
             }),
-            8 => about("object.spec.mode == 'x'", |o| {
+            8 => about("%.spec.mode == 'x'", old, |o| {
                 o["spec"].get("mode").map_or(Erred, |m| told(m == "x"))
             }),
             9 => rule("'ops' in user.groups", |s| told(s.groups.contains(&"ops"))),
@@ -435,7 +452,7 @@ impl Chance {
                     long => told(long == 1),
                 }
             }),
-            _ => about("object == null", |o| told(o.is_null())),
+            _ => about("% == null", old, |o| told(o.is_null())),
         }
     }
 
@@ -605,6 +622,14 @@ impl Chance {
         };
         let changes = !matches!(verb, Verb::Get | Verb::List);
         let object = self.object(verb, &resource, name);
+        // One thing at a time is out of reach.
+        let old = match (verb, &object) {
+            (Verb::Update | Verb::Patch | Verb::Delete, Object::Known(_)) if self.often(10) => Object::Blind,
+            (Verb::Update | Verb::Patch | Verb::Delete, _) => self.live(name),
+            _ => Object::Known(Value::Null),
+        };
+        let countable = self.often(90) && matches!(old, Object::Known(_));
+        let others = countable.then(|| self.below(40));
         Scene {
             cluster: self.one(&["prod", "staging"]),
             population: if agent.is_some() {
@@ -625,6 +650,8 @@ impl Chance {
                 thresholds[1]
             },
             object,
+            old,
+            others,
             touched: Cell::new(false),
         }
     }
@@ -659,6 +686,17 @@ impl Chance {
             "" => object["metadata"]["generateName"] = json!("web-"),
             name => object["metadata"]["name"] = json!(name),
         }
+        self.fill(&mut object);
+        Object::Known(object)
+    }
+
+    fn live(&mut self, name: &str) -> Object {
+        let mut object = json!({"metadata": {"name": name, "uid": "uid", "resourceVersion": "7"}});
+        self.fill(&mut object);
+        Object::Known(object)
+    }
+
+    fn fill(&mut self, object: &mut Value) {
         if self.often(70) {
             object["spec"] = json!({"replicas": self.below(60)});
             if self.often(50) {
@@ -668,7 +706,6 @@ impl Chance {
         if self.often(50) {
             object["metadata"]["labels"] = json!({"team": "shop"});
         }
-        Object::Known(object)
     }
 
     fn thresholds(&mut self) -> RiskThresholds {
@@ -791,9 +828,11 @@ fn request(scene: &Scene) -> Arc<Action> {
     Arc::new(action.unwrap_or_else(|e| panic!("{method} {path}: {}", e.message)))
 }
 
-fn rehearsal(scene: &Scene) -> Fact<Arc<mask::Masked<Value>>> {
-    match &scene.object {
-        Object::Known(object) => Fact::Known(Arc::new(mask::value(object.clone(), Hint::Other))),
+/// The answer to a look-up.
+fn fact(scene: &Scene, kind: LookupKind) -> Fact<Arc<mask::Masked<Value>>> {
+    let known = |value: &Value| Fact::Known(Arc::new(mask::value(value.clone(), Hint::Other)));
+    let document = |object: &Object| match object {
+        Object::Known(object) => known(object),
         Object::Blind => Fact::Failed(String::from("nobody knows")),
         Object::Refused => {
             let status =
@@ -803,7 +842,24 @@ fn rehearsal(scene: &Scene) -> Fact<Arc<mask::Masked<Value>>> {
                 status: Arc::new(mask::value(status, Hint::Other)),
             }
         }
+    };
+    match kind {
+        LookupKind::DryRun => document(&scene.object),
+        LookupKind::OldObject => document(&scene.old),
+        LookupKind::Dependents | LookupKind::Members => match scene.others {
+            Some(count) => {
+                let items: Vec<Value> = (0..count).map(|at| json!({"uid": at.to_string()})).collect();
+                known(&json!({"items": items, "more": false}))
+            }
+            None => Fact::Failed(String::from("nobody can count them")),
+        },
+        LookupKind::Target | LookupKind::NamespaceObject | LookupKind::Rights => panic!("no rule names {kind:?}"),
     }
+}
+
+fn everything(scene: &Scene) -> Facts {
+    use LookupKind as K;
+    Facts::knowing([K::DryRun, K::OldObject, K::Dependents, K::Members].map(|kind| (kind, fact(scene, kind))))
 }
 
 /// Facts come as they are asked for. How many rounds that took is the second value.
@@ -815,19 +871,11 @@ fn evaluate(law: &Law, scene: &Scene, known: Facts) -> (Judgment, usize) {
     let (caller, action) = (caller(law, scene), request(scene));
     let mut facts = known;
     for rounds in 0.. {
-        assert!(rounds < 3, "asks again and again");
+        assert!(rounds < 4, "asks again and again");
         match law.evaluate(&cluster, &caller, &action, &facts, Timestamp::from_seconds(0)) {
             Step::Done(judgment) => return (*judgment, rounds),
             Step::Need(lookups) => {
-                let answer = |lookup: &super::Lookup| match lookup.kind() {
-                    LookupKind::DryRun => lookup.learned(rehearsal(scene)),
-                    kind @ (LookupKind::OldObject
-                    | LookupKind::Target
-                    | LookupKind::NamespaceObject
-                    | LookupKind::Dependents
-                    | LookupKind::Members
-                    | LookupKind::Rights) => panic!("no rule names {kind:?}"),
-                };
+                let answer = |lookup: &super::Lookup| lookup.learned(fact(scene, lookup.kind()));
                 facts.learn(&lookups, lookups.iter().map(answer).collect());
             }
         }
@@ -853,9 +901,20 @@ fn outcome(judgment: &Judgment) -> Outcome {
     }
 }
 
-/// So many laws, and so many requests before each. How often each verdict came, and how often a fact was asked for.
-fn compare(laws: u64, requests: usize) -> (BTreeMap<Kind, usize>, usize) {
-    let (mut kinds, mut asked) = (BTreeMap::new(), 0);
+/// How often something came about.
+#[derive(Debug, Default)]
+struct Counts {
+    kinds: BTreeMap<Kind, usize>,
+    /// A judgment that asked for something, and asked again with what it then knew.
+    asked: usize,
+    asked_again: usize,
+    /// Thresholds of risk decided.
+    by_risk: usize,
+}
+
+/// So many laws, and so many requests before each.
+fn compare(laws: u64, requests: usize) -> Counts {
+    let mut counts = Counts::default();
     for seed in 0..laws {
         let mut chance = Chance(seed);
         let count = 1 + chance.below(16);
@@ -866,7 +925,7 @@ fn compare(laws: u64, requests: usize) -> (BTreeMap<Kind, usize>, usize) {
         for number in 0..requests {
             let scene = chance.scene(thresholds);
             let expected = judge(&policies, &scene);
-            let known = Facts::knowing(rehearsal(&scene));
+            let known = everything(&scene);
             let (at_once, rounds) = evaluate(&law, &scene, known);
             let explain = || {
                 let policies: Vec<_> = policies
@@ -889,22 +948,22 @@ fn compare(laws: u64, requests: usize) -> (BTreeMap<Kind, usize>, usize) {
             if rounds > 0 || expected.kind != Kind::Deny {
                 assert_eq!(outcome(&lazily).by, expected.by, "{}", explain());
             }
-            *kinds.entry(expected.kind).or_insert(0) += 1;
-            asked += usize::from(rounds > 0);
+            *counts.kinds.entry(expected.kind).or_insert(0) += 1;
+            counts.asked += usize::from(rounds > 0);
+            counts.asked_again += usize::from(rounds > 1);
+            counts.by_risk += usize::from(expected.by == "risk");
         }
     }
-    (kinds, asked)
+    counts
 }
 
 #[test]
 fn the_law_and_a_plain_judgment_agree() {
-    let (kinds, asked) = compare(100, 100);
-    let often = |kind| kinds.get(&kind).copied().unwrap_or(0) >= 100;
+    let counts = compare(100, 100);
+    let often = |kind| counts.kinds.get(&kind).copied().unwrap_or(0) >= 100;
     let all = [Kind::Allow, Kind::Hold, Kind::Deny, Kind::Upstream]
         .into_iter()
         .all(often);
-    assert!(
-        all && asked >= 500,
-        "the cases are too much alike: {kinds:?}, asked {asked} times"
-    );
+    let varied = all && counts.asked >= 500 && counts.asked_again >= 100 && counts.by_risk >= 500;
+    assert!(varied, "the cases are too much alike: {counts:?}");
 }

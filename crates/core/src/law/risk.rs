@@ -11,6 +11,7 @@ use crate::action::{ResourceRef, Verb};
 
 use super::bases::{Base, base};
 use super::inspect;
+use super::look_ups::LookupKind;
 use super::policy::Message;
 
 /// The number never stands without its reasons.
@@ -34,11 +35,14 @@ pub struct RiskReason {
 }
 
 /// How many objects an operation affects, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Size {
-    Objects(usize),
-    /// It cannot be said before a fact is known.
-    Open,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Size {
+    /// At least so many.
+    objects: usize,
+    /// There are more, which nobody counted.
+    more: bool,
+    /// What would have to be known to say it exactly.
+    unseen: Vec<LookupKind>,
 }
 
 /// The points of one judgment in the making.
@@ -65,7 +69,7 @@ impl Tally {
         Self {
             base,
             points,
-            size: Size::Objects(1),
+            size: Size::of(1),
         }
     }
 
@@ -96,10 +100,7 @@ impl Tally {
 
     pub(super) fn weigh(&self) -> Risk {
         let Some(base) = self.base else { return Risk::default() };
-        let (size, objects) = match self.size {
-            Size::Objects(objects) => (points_for(objects), objects),
-            Size::Open => (0, 1),
-        };
+        let size = points_for(self.size.objects);
         let sum = |shadow: bool| {
             let counted = self.points.iter().filter(|p| p.counts || shadow);
             let points: u32 = counted.map(|p| u32::from(p.number)).sum();
@@ -110,7 +111,7 @@ impl Tally {
             reasons.push(reason(u32::from(points.number), points.written.clone(), !points.counts));
         }
         if size > 0 {
-            reasons.push(reason(size, format!("it affects {objects} objects"), false));
+            reasons.push(reason(size, self.size.said(), false));
         }
         Risk {
             score: sum(false),
@@ -119,14 +120,17 @@ impl Tally {
         }
     }
 
-    /// Whether knowing the size could make the verdict stricter than it is.
-    pub(super) fn needs_size(&self, thresholds: RiskThresholds, so_far: ValidationAction) -> bool {
-        let reaches = |at: Option<u8>, action: ValidationAction| at.is_some_and(|_| so_far < action);
-        self.size == Size::Open
-            && self.base.is_some()
-            && (reaches(thresholds.deny_at, ValidationAction::Deny)
-                || reaches(thresholds.require_approval_at, ValidationAction::RequireApproval))
-            && verdict(self.weigh().score, thresholds) < ValidationAction::Deny
+    /// What would have to be known of the size, if that could make the verdict stricter than it is.
+    pub(super) fn needs(&self, thresholds: RiskThresholds, so_far: ValidationAction) -> Vec<LookupKind> {
+        let score = self.weigh().score;
+        let open = |at: Option<u8>, action| at.is_some_and(|at| so_far < action && score < at);
+        let denied = so_far.max(verdict(score, thresholds)) == ValidationAction::Deny;
+        let open = open(thresholds.deny_at, ValidationAction::Deny)
+            || open(thresholds.require_approval_at, ValidationAction::RequireApproval);
+        match open && !denied && self.base.is_some() {
+            true => self.size.unseen.clone(),
+            false => Vec::new(),
+        }
     }
 
     /// What a caller may read about the reasons: no number, nothing that only the gateway could read.
@@ -135,6 +139,41 @@ impl Tally {
         let points = self.points.iter().filter(|p| p.counts).map(|p| p.told.clone());
         let reasons: Vec<_> = because.into_iter().chain(points).collect();
         reasons.join("; ")
+    }
+}
+
+impl Size {
+    pub(super) fn of(objects: usize) -> Self {
+        Self {
+            objects,
+            more: false,
+            unseen: Vec::new(),
+        }
+    }
+
+    /// One, and perhaps more.
+    pub(super) fn unknown(kind: LookupKind) -> Self {
+        Self::of(1).and(kind, None)
+    }
+
+    /// With those that a fact counts: `{ count, more }`.
+    pub(super) fn and(mut self, kind: LookupKind, counted: Option<&Value>) -> Self {
+        match counted {
+            Some(counted) => {
+                let count = counted.get("count").and_then(Value::as_u64).unwrap_or_default();
+                self.objects = self
+                    .objects
+                    .saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+                self.more |= counted.get("more").and_then(Value::as_bool).unwrap_or_default();
+            }
+            None => self.unseen.push(kind),
+        }
+        self
+    }
+
+    fn said(&self) -> String {
+        let least = if self.more { "at least " } else { "" };
+        format!("it affects {least}{} objects", self.objects)
     }
 }
 
@@ -235,7 +274,7 @@ mod tests {
         let mut tally = tally(20);
         tally.add(15, Strength::Enforce, "policy:a", &message("a"));
         tally.add(30, Strength::Warn, "policy:b", &message("b"));
-        tally.affects(Size::Objects(5));
+        tally.affects(Size::of(5));
         let risk = tally.weigh();
         assert_eq!((risk.score, risk.shadow), (55, 85));
         let reasons: Vec<_> = risk
@@ -253,7 +292,7 @@ mod tests {
             ]
         );
         assert_eq!(tally.told(), "it does something; a");
-        tally.affects(Size::Objects(usize::MAX));
+        tally.affects(Size::of(usize::MAX));
         assert_eq!((tally.weigh().score, tally.weigh().shadow), (100, 100));
     }
 
@@ -283,19 +322,30 @@ mod tests {
             deny_at,
         };
         let mut open = tally(20);
-        open.affects(Size::Open);
+        open.affects(Size::unknown(LookupKind::DryRun));
         let (none, hold) = (ValidationAction::None, ValidationAction::RequireApproval);
-        assert!(!open.needs_size(at(None, None), none));
-        assert!(open.needs_size(at(Some(50), None), none));
-        assert!(!open.needs_size(at(Some(50), None), hold));
-        assert!(open.needs_size(at(Some(50), Some(90)), hold));
-        assert!(!open.needs_size(at(Some(50), Some(90)), ValidationAction::Deny));
-        assert!(
-            !open.needs_size(at(Some(10), Some(20)), none),
-            "denied whatever the size"
-        );
-        open.affects(Size::Objects(1));
-        assert!(!open.needs_size(at(Some(50), Some(90)), none));
+        let needs = |tally: &Tally, thresholds, so_far| tally.needs(thresholds, so_far) == [LookupKind::DryRun];
+        assert!(!needs(&open, at(None, None), none));
+        assert!(needs(&open, at(Some(50), None), none));
+        assert!(!needs(&open, at(Some(50), None), hold));
+        assert!(!needs(&open, at(Some(10), None), none), "held whatever the size");
+        assert!(needs(&open, at(Some(10), Some(90)), none));
+        assert!(needs(&open, at(Some(50), Some(90)), hold));
+        assert!(!needs(&open, at(Some(50), Some(90)), ValidationAction::Deny));
+        assert!(!needs(&open, at(Some(10), Some(20)), none), "denied whatever the size");
+        open.affects(Size::of(1));
+        assert!(!needs(&open, at(Some(50), Some(90)), none));
+    }
+
+    #[test]
+    fn what_a_deletion_takes_along_is_counted() {
+        let (dependents, members) = (LookupKind::Dependents, LookupKind::Members);
+        let size = Size::of(1)
+            .and(dependents, Some(&json!({"count": 3, "more": false})))
+            .and(members, Some(&json!({"count": 0, "more": true})));
+        assert_eq!(size.said(), "it affects at least 4 objects");
+        assert!(size.unseen.is_empty());
+        assert_eq!(size.and(members, None).unseen, [members]);
     }
 
     #[test]
