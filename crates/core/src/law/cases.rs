@@ -29,6 +29,7 @@ struct File {
     agents: Vec<written::Agent>,
     policies: Vec<written::Policy>,
     roles: Vec<written::RoleGrant>,
+    risk: Option<written::RiskThresholds>,
     own_namespaces: Vec<String>,
     callers: BTreeMap<String, Who>,
     cases: Vec<Case>,
@@ -90,6 +91,15 @@ struct Case {
     detail: Option<String>,
     /// What an allowed change is bound to: `UID@VERSION`, `absent`, `torn`; with `facts` and without this, nothing.
     binds: Option<String>,
+    risk: Option<u8>,
+    shadow_risk: Option<u8>,
+    /// Of the risk: points and reason, in order, `(points)` for the shadow.
+    reasons: Option<Vec<String>>,
+    /// What policies write into the event.
+    annotations: Option<BTreeMap<String, String>>,
+    /// Texts, one for each rule that applied whose message the caller may not read, in order.
+    #[serde(default)]
+    withheld: Vec<String>,
 }
 
 fn prod() -> String {
@@ -135,6 +145,9 @@ struct Outcome {
     applied: Vec<String>,
     not_judged: Vec<String>,
     binds: Option<String>,
+    risk: super::Risk,
+    annotations: BTreeMap<String, String>,
+    withheld: Vec<String>,
 }
 
 fn folder() -> PathBuf {
@@ -185,7 +198,7 @@ fn compile(file: &File) -> Result<Law, Vec<Fault>> {
             .enumerate()
             .map(|(at, p)| (numbered(at), p))
             .collect(),
-        risk: None,
+        risk: file.risk,
         roles: file.roles.clone(),
         own_namespaces: file.own_namespaces.iter().cloned().collect(),
         clusters: ["prod", "staging"].map(String::from).into(),
@@ -303,9 +316,37 @@ fn differences(case: &Case, law: &Law, file: &File) -> Vec<String> {
             },
         );
     }
+    differences_of_risk(case, &outcome, &mut differ);
+    if let Some(annotations) = &case.annotations {
+        differ(
+            "annotations",
+            format!("{annotations:?}"),
+            format!("{:?}", outcome.annotations),
+        );
+    }
+    differ("withheld", case.withheld.join("; "), outcome.withheld.join("; "));
     let lines = outcome.message.lines().count();
     differ("at most three lines", String::from("true"), (lines <= 3).to_string());
     wrong
+}
+
+fn differences_of_risk(case: &Case, outcome: &Outcome, differ: &mut impl FnMut(&str, String, String)) {
+    for (what, wanted, got) in [
+        ("risk", case.risk, outcome.risk.score),
+        ("shadow risk", case.shadow_risk, outcome.risk.shadow),
+    ] {
+        if let Some(wanted) = wanted {
+            differ(what, wanted.to_string(), got.to_string());
+        }
+    }
+    if let Some(reasons) = &case.reasons {
+        let said = |r: &super::RiskReason| match r.shadow {
+            true => format!("({}) {}", r.points, r.reason),
+            false => format!("{} {}", r.points, r.reason),
+        };
+        let got: Vec<_> = outcome.risk.reasons.iter().map(said).collect();
+        differ("reasons", reasons.join("; "), got.join("; "));
+    }
 }
 
 fn run(case: &Case, law: &Law, file: &File) -> Outcome {
@@ -327,6 +368,9 @@ fn run(case: &Case, law: &Law, file: &File) -> Outcome {
                 applied: Vec::new(),
                 not_judged: Vec::new(),
                 binds: None,
+                risk: super::Risk::default(),
+                annotations: BTreeMap::new(),
+                withheld: Vec::new(),
             };
         }
     };
@@ -412,6 +456,7 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
         }
     };
     let applied = judgment.applied.iter().map(|a| a.rule.to_string()).collect();
+    let withheld = judgment.applied.iter().filter_map(|a| a.withheld.clone()).collect();
     let (warnings, not_judged) = (judgment.warnings, judgment.not_judged);
     Outcome {
         verdict,
@@ -423,6 +468,9 @@ fn outcome(judgment: Judgment, session: String) -> Outcome {
         applied,
         not_judged,
         binds,
+        risk: judgment.risk,
+        annotations: judgment.annotations,
+        withheld,
     }
 }
 
@@ -534,6 +582,16 @@ fn what_a_patch_would_store_is_judged() {
 #[test]
 fn a_fact_is_asked_for_only_by_a_rule_that_needs_it() {
     check("facts.yaml");
+}
+
+#[test]
+fn risk_is_the_sum_of_its_reasons_and_decides_at_thresholds() {
+    check("risk.yaml");
+}
+
+#[test]
+fn policies_word_their_messages_and_annotate_events() {
+    check("words.yaml");
 }
 
 #[test]
